@@ -1,0 +1,81 @@
+"""Progress bars with an estimate of the time that is left, on stderr."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from medseg.progress import Task
+
+
+class _Bar:
+    """One task of a shared rich display."""
+
+    def __init__(self, display: Progress, task: TaskID) -> None:
+        self._display, self._task = display, task
+        self._facts: dict[str, str] = {}
+
+    def advance(self, steps: float = 1, **facts: str) -> None:
+        """Go on, and show the newest facts."""
+        self._facts.update(facts)
+        shown = "  ".join(f"{name.replace('_', ' ')} {fact}" for name, fact in self._facts.items())
+        self._display.update(self._task, advance=steps, facts=shown)
+
+
+class Bars:
+    """Draws on stderr; where that is no terminal, each task leaves one line when it ends."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._lock = threading.Lock()
+        self._display: Progress | None = None
+        self._open = 0
+
+    @contextmanager
+    def task(self, what: str, total: float | None) -> Iterator[Task]:
+        """Show a bar for as long as the block runs."""
+        display = self._enter()
+        task = display.add_task(what, total=total, facts="")
+        try:
+            yield _Bar(display, task)
+        finally:
+            self._leave()
+
+    def note(self, message: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(message)
+
+    def _enter(self) -> Progress:
+        with self._lock:
+            if self._display is None:
+                self._display = Progress(
+                    TextColumn("{task.description}"),
+                    BarColumn(bar_width=24),
+                    MofNCompleteColumn(),
+                    TimeElapsedColumn(),
+                    TextColumn("left"),
+                    TimeRemainingColumn(),
+                    TextColumn("{task.fields[facts]}"),
+                    console=self._console,
+                    refresh_per_second=4,
+                )
+                self._display.start()
+            self._open += 1
+            return self._display
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._open -= 1
+            if self._open == 0 and self._display is not None:
+                self._display.stop()
+                self._display = None

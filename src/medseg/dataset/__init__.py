@@ -1,0 +1,1 @@
+"""What we have, and what follows from it: description, fingerprint, plan, store."""

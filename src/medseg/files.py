@@ -1,0 +1,111 @@
+"""Writing that leaves a whole file or none, and the names of what can go wrong.
+
+A file is written beside its place under a temporary name, flushed to the disk, and renamed.
+Whoever is interrupted (Ctrl-C, a full disk, a missing permission) leaves the old file or nothing.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from medseg.errors import CannotWrite
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; rename it to `path` when the block ends well.
+
+    The temporary name keeps all suffixes of `path`, so that writers that look at it do right.
+
+    Args:
+        path: Where the file shall be. Missing folders are made.
+
+    Raises:
+        CannotWrite: If the folder or file cannot be written, or the disk is full.
+    """
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=".partial-", suffix="".join(path.suffixes[-2:]), dir=path.parent
+        )
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with _write_errors(path):
+            yield temporary
+            _flush(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; rename it to `path` when the block ends well.
+
+    A folder that is already at `path` is replaced only then.
+
+    Raises:
+        CannotWrite: If the folder cannot be written, or the disk is full.
+    """
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
+    try:
+        with _write_errors(path):
+            yield temporary
+            temporary.chmod(0o755)
+            if path.exists():
+                aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=path.parent))
+                path.replace(aside / path.name)
+                temporary.replace(path)
+                shutil.rmtree(aside)
+            else:
+                temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all.
+
+    Raises:
+        CannotWrite: If the file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into one clear sentence."""
+    try:
+        yield
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise CannotWrite(
+            f"Results are written to {path}, which must be a place that can be written.",
+            received=error.strerror or str(error),
+            cure="Choose another folder with --out, or change its permissions.",
+        ) from error
+    except OSError as error:
+        raise CannotWrite(
+            f"Results are written to {path}, and all of it must fit.",
+            received=error.strerror or str(error),
+            cure="Free some space or choose another folder with --out; nothing half was left.",
+        ) from error

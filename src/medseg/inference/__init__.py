@@ -1,0 +1,1 @@
+"""Using a bundle: a volume in, a label map out."""

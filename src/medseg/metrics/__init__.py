@@ -1,0 +1,1 @@
+"""Metrics: arrays and a spacing in, numbers out."""

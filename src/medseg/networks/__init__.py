@@ -1,0 +1,1 @@
+"""Networks: functions of tensors that know no data set."""

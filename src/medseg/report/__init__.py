@@ -1,0 +1,1 @@
+"""Judging and showing: scores, pictures and pages."""

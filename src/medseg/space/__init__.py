@@ -1,0 +1,1 @@
+"""Spatial alignment: resampling onto a spacing, a grid or another volume."""

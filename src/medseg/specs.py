@@ -1,0 +1,176 @@
+"""Frozen settings that cross chapters. No torch; every kind is told apart by its `kind`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+"""Settings never change after they were built, and unknown names are refused."""
+
+
+class PlainUNetSpec(BaseModel):
+    """nnU-Net's plain U-Net (Isensee et al., Nature Methods 18, 2021).
+
+    Attributes:
+        dims: 2 or 3, the number of spatial axes.
+        in_channels: Channels of the image.
+        classes: Channels of the logits, background included.
+        features: Width of each stage, finest first.
+        kernels: Kernel of each stage along each axis.
+        strides: Step into each stage along each axis; all ones for the first.
+        encoder_convs: Convolutions in each encoder stage.
+        decoder_convs: Convolutions in each decoder stage, coarsest first.
+        deep_supervision: Whether training also gets the logits of coarser decoder stages.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["plain_unet"] = "plain_unet"
+    dims: Literal[2, 3]
+    in_channels: int = Field(ge=1)
+    classes: int = Field(ge=2)
+    features: tuple[int, ...]
+    kernels: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
+    encoder_convs: tuple[int, ...]
+    decoder_convs: tuple[int, ...]
+    deep_supervision: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> "PlainUNetSpec":
+        stages = len(self.features)
+        if not len(self.kernels) == len(self.strides) == len(self.encoder_convs) == stages:
+            raise ValueError("features, kernels, strides and encoder_convs have one entry a stage")
+        if len(self.decoder_convs) != stages - 1:
+            raise ValueError("decoder_convs has one entry fewer than there are stages")
+        if any(len(v) != self.dims for v in (*self.kernels, *self.strides)):
+            raise ValueError("kernels and strides have one number for each spatial axis")
+        if set(self.strides[0]) != {1}:
+            raise ValueError("the first stage keeps the resolution: its strides are 1")
+        return self
+
+
+NetworkSpec = PlainUNetSpec
+"""Any network that `medseg.networks.build` knows."""
+
+
+class LossSpec(BaseModel):
+    """Soft Dice plus cross-entropy, the sum over resolutions weighted by halves.
+
+    Attributes:
+        dice_weight: Weight of the soft Dice term.
+        cross_entropy_weight: Weight of the cross-entropy term.
+        batch_dice: Whether Dice counts voxels over the whole batch and not each sample.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["dice_ce"] = "dice_ce"
+    dice_weight: float = Field(default=1.0, ge=0)
+    cross_entropy_weight: float = Field(default=1.0, ge=0)
+    batch_dice: bool = False
+
+
+class WindowSpec(BaseModel):
+    """How a volume is covered by patches at prediction.
+
+    Attributes:
+        patch_size: Voxels of a window along I, J, K (K = 1 for a 2D network).
+        overlap: Share of a window that the next one covers again.
+        sigma_share: Standard deviation of the Gaussian weight, as a share of the window.
+    """
+
+    model_config = FROZEN
+
+    patch_size: tuple[int, int, int]
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    sigma_share: float = Field(default=0.125, gt=0)
+
+
+class Budget(BaseModel):
+    """What may be spent.
+
+    Attributes:
+        seconds: Wall time of the whole training command; None when `epochs` counts.
+        epochs: Passes over the training cases; None when `seconds` counts.
+        memory_bytes: Memory that one training step may take.
+        device: Where it trains.
+        cores: Processor cores.
+        gflops: Measured or assumed speed of convolutions of that device, in GFLOP/s.
+    """
+
+    model_config = FROZEN
+
+    seconds: float | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, ge=1)
+    memory_bytes: int = Field(gt=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    cores: int = Field(default=1, ge=1)
+    gflops: float = Field(gt=0)
+
+
+class MirrorSpec(BaseModel):
+    """Axes along which a mirrored image is as likely as the image itself: 0, 1, 2 for I, J, K."""
+
+    model_config = FROZEN
+
+    axes: tuple[Literal[0, 1, 2], ...] = ()
+
+
+class AugmentSpec(BaseModel):
+    """Probabilities and ranges of nnU-Net's default augmentation, drawn for each sample.
+
+    Source: Isensee et al. 2021, supplementary note 4; ranges as in nnU-Net v2's default trainer.
+    """
+
+    model_config = FROZEN
+
+    rotation_probability: float = 0.2
+    rotation_degrees: tuple[float, float, float] = (30.0, 30.0, 30.0)
+    scale_probability: float = 0.2
+    scale_range: tuple[float, float] = (0.7, 1.4)
+    elastic_probability: float = 0.0
+    elastic_shift_mm: float = 0.0
+    elastic_knots: int = 5
+    noise_probability: float = 0.1
+    noise_variance: tuple[float, float] = (0.0, 0.1)
+    blur_probability: float = 0.2
+    blur_sigma: tuple[float, float] = (0.5, 1.0)
+    brightness_probability: float = 0.15
+    brightness_range: tuple[float, float] = (0.75, 1.25)
+    contrast_probability: float = 0.15
+    contrast_range: tuple[float, float] = (0.75, 1.25)
+    low_resolution_probability: float = 0.25
+    low_resolution_zoom: tuple[float, float] = (0.5, 1.0)
+    gamma_probability: float = 0.3
+    gamma_inverted_probability: float = 0.1
+    gamma_range: tuple[float, float] = (0.7, 1.5)
+    mirror: MirrorSpec = MirrorSpec(axes=(0, 1, 2))
+
+
+class RecipeSpec(BaseModel):
+    """How the weights are found.
+
+    Attributes:
+        optimizer: "adamw" or "sgd" (Nesterov momentum 0.99, nnU-Net's).
+        learning_rate: At the end of the warm-up.
+        warmup_share: Share of the budget in which the rate rises from 0.
+        schedule: How the rate falls to 0 at the end of the budget.
+        weight_decay: Decoupled for adamw, L2 for sgd.
+        gradient_clip: Largest norm of the gradient.
+        ema_decay: Decay per step of the averaged weights that are kept; 0 keeps the last ones.
+        batch_size: Patches a step.
+        foreground_share: Share of patches that are centred on a structure.
+    """
+
+    model_config = FROZEN
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup_share: float = Field(default=0.03, ge=0, lt=1)
+    schedule: Literal["cosine", "polynomial"] = "cosine"
+    weight_decay: float = Field(default=1e-2, ge=0)
+    gradient_clip: float = Field(default=12.0, gt=0)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    batch_size: int = Field(default=2, ge=1)
+    foreground_share: float = Field(default=0.33, ge=0, le=1)

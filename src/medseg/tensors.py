@@ -1,0 +1,13 @@
+"""Torch's words for batches. A 2D network sees the same names without K."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Image = Float[Tensor, "B C *grid"]
+"""Normalised intensities."""
+
+Logits = Float[Tensor, "B N *grid"]
+"""One score for each class, background first, before softmax."""
+
+Labels = Int[Tensor, "B *grid"]
+"""Class indices: 0 is background."""

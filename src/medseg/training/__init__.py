@@ -1,0 +1,1 @@
+"""Making a bundle: from a plan and preprocessed cases to weights."""

@@ -1,0 +1,1 @@
+"""Augmentation: parameters are drawn first, then applied by a pure function."""

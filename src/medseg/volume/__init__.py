@@ -1,0 +1,1 @@
+"""Volumes and I/O: a file becomes an array with its geometry."""
