@@ -1,0 +1,175 @@
+"""Everything that is decided before training, and why.
+
+A Plan is all that is needed to repeat preprocessing, build the network and train it. Making one is
+arithmetic: no image is read, no network is built.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from medseg.dataset.description import Channel
+from medseg.dataset.normalise import ClipAndScale, Normalisation, UnitRange, ZScore
+from medseg.errors import MissingPath, PlanError
+from medseg.files import write_text
+from medseg.specs import (
+    FROZEN,
+    AugmentSpec,
+    Budget,
+    LossSpec,
+    NetworkSpec,
+    RecipeSpec,
+    WindowSpec,
+)
+from medseg.types import GridSize, SpacingMm
+from medseg.volume.labels import Labels
+
+__all__ = [
+    "ClipAndScale",
+    "Config",
+    "Normalisation",
+    "Plan",
+    "Reason",
+    "UnitRange",
+    "ZScore",
+    "load_plan",
+    "save_plan",
+]
+
+Config = Literal["2d", "3d_full"]
+"""Whether the network sees slices (I, J) or volumes (I, J, K)."""
+
+
+class Reason(BaseModel):
+    """One decision.
+
+    Attributes:
+        what: What was decided ("patch size").
+        value: The decision, for people ("40 x 56 x 40 voxels").
+        why: One sentence.
+    """
+
+    model_config = FROZEN
+
+    what: str
+    value: str
+    why: str
+
+
+class Plan(BaseModel):
+    """How cases are prepared, which network learns from them, and how.
+
+    Attributes:
+        version: Form of this record.
+        dataset: Name of the data set.
+        config: Whether the network sees slices or volumes.
+        channels: What the image channels are, in order.
+        labels: The structures; the n-th is class n + 1.
+        instances: Whether label files number objects of one structure.
+        normalisations: What is done to each channel.
+        orientation: Where I, J and K point to after reorientation; the coarsest axis is K.
+        spacing_mm: Distance between voxels that cases are resampled to, in that order of axes. A
+            2D plan resamples I and J only: K keeps the spacing of each case.
+        crop_to_nonzero: Whether empty borders are cut off.
+        patch_size: Voxels of a training patch (K = 1 for a 2D plan).
+        network: The network.
+        loss: What training makes small.
+        augment: How samples are varied.
+        recipe: How weights are found.
+        window: How a case is covered at prediction.
+        budget: What the plan was made for.
+        median_grid: Median grid size of the cases at `spacing_mm`.
+        reasons: Each decision and why.
+        fingerprint_hash: Which data the plan was made from.
+    """
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    dataset: str
+    config: Config
+    channels: tuple[Channel, ...] = Field(min_length=1)
+    labels: Labels = Field(min_length=1)
+    instances: bool = False
+    normalisations: tuple[Normalisation, ...]
+    orientation: str = Field(pattern="^[RLAPSI]{3}$")
+    spacing_mm: SpacingMm
+    crop_to_nonzero: bool
+    patch_size: GridSize
+    network: NetworkSpec
+    loss: LossSpec
+    augment: AugmentSpec
+    recipe: RecipeSpec
+    window: WindowSpec
+    budget: Budget
+    median_grid: GridSize
+    reasons: tuple[Reason, ...] = ()
+    fingerprint_hash: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Plan":
+        dims = 2 if self.config == "2d" else 3
+        if len(self.normalisations) != len(self.channels):
+            raise ValueError("each channel has one normalisation")
+        if self.network.in_channels != len(self.channels):
+            raise ValueError("the network takes as many channels as the images have")
+        if self.network.classes != len(self.labels) + 1:
+            raise ValueError("the network has one class for each label and one for background")
+        if self.network.dims != dims or (dims == 2 and self.patch_size[2] != 1):
+            raise ValueError("a 2d plan has a 2D network and a patch with K = 1, a 3D plan neither")
+        if min(self.spacing_mm) <= 0 or min(self.patch_size) < 1:
+            raise ValueError("spacings and patch sizes are positive")
+        for axis in range(dims):
+            step = 1
+            for strides in self.network.strides:
+                step *= strides[axis]
+            if self.patch_size[axis] % step:
+                raise ValueError(f"the patch size along axis {axis} is a multiple of {step}")
+        return self
+
+    @property
+    def preprocessing_hash(self) -> str:
+        """SHA-256 of what preprocessing depends on: two plans that agree share a store."""
+        fields = {
+            "version", "config", "channels", "labels", "instances", "normalisations",
+            "orientation", "spacing_mm", "crop_to_nonzero",
+        }  # fmt: skip
+        facts = self.model_dump(mode="json", include=fields)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as JSON, whole or not at all.
+
+    Raises:
+        CannotWrite: If the file cannot be written.
+    """
+    write_text(path, plan.model_dump_json(indent=2) + "\n")
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        MissingPath: If there is no such file.
+        PlanError: If it holds no plan, or one whose parts do not fit together.
+    """
+    if not path.is_file():
+        raise MissingPath(
+            f"A plan is read from {path}.",
+            received="no file there",
+            cure="Make one: medseg plan DATASET --out plan.json.",
+        )
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise PlanError(
+            f"{path} must hold a plan of this version of medseg.",
+            received=f"{where}: {first['msg']}",
+            cure="Make it again: medseg plan DATASET --out plan.json.",
+        ) from error
