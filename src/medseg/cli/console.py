@@ -1,4 +1,4 @@
-"""What a command says: bars and tables for people, one JSON object for machines, one sentence on failure."""
+"""What a command says: bars and tables for people, JSON for machines, a sentence on failure."""
 
 import json
 import sys

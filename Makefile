@@ -1,0 +1,45 @@
+# make demo   installs, then walks the whole way on an embedded case (DATA=path for a real MSD folder)
+# make test   installs, then runs the quick test suite; `make coverage` judges what it covered
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?=
+BUDGET ?= 70s
+
+.PHONY: setup demo test test-all coverage check docs bench clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: setup
+	rm -rf demo
+	$(BIN)/medseg demo --out demo --budget $(BUDGET) $(if $(DATA),--data "$(DATA)")
+
+test: setup
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m "not slow"
+
+test-all: setup
+	$(BIN)/pytest -q
+
+coverage: setup
+	$(BIN)/coverage combine --quiet || true
+	$(BIN)/coverage report --skip-covered --fail-under=85
+
+check: setup
+	$(BIN)/ruff format --check src tests bench docs
+	$(BIN)/ruff check src tests bench docs
+	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+bench: setup
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv demo site build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

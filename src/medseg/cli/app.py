@@ -1,0 +1,49 @@
+"""The command `medseg`: one file for each command, none of which loads torch before it runs."""
+
+from typing import Annotated
+
+import typer
+
+import medseg
+from medseg.cli import convert, dataset, demo, evaluate, info, plan, predict, train
+
+app = typer.Typer(
+    name="medseg",
+    help="Medical image segmentation: from a folder of scans to a judged segmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"medseg {medseg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Medical image segmentation: from a folder of scans to a judged segmentation."""
+
+
+app.command("demo")(demo.demo)
+app.command("info")(info.info)
+app.command("convert")(convert.convert)
+app.add_typer(dataset.app, name="dataset")
+app.command("plan")(plan.plan)
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
