@@ -1,0 +1,331 @@
+"""What training leaves and everything later takes: weights, plan, labels, provenance, figures.
+
+A bundle is a folder:
+
+* `bundle.json`: plan, provenance, validation figures, and the SHA-256 of the weights
+* `weights.safetensors`: tensors named "0.stem.weight"; members 0, 1, ... are an ensemble
+* `model_card.md`: the same for people, with intended use and limits
+
+Nothing is pickled. Bundles in the box lie in `medseg/models/` and are found by name.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from medseg.dataset.plan import Plan
+from medseg.errors import CorruptBundle, UnknownBundle
+from medseg.files import atomic_folder
+from medseg.networks.build import build
+from medseg.specs import FROZEN
+from medseg.volume.labels import Labels
+
+DESCRIPTION_FILE, WEIGHTS_FILE, CARD_FILE = "bundle.json", "weights.safetensors", "model_card.md"
+
+BUILTIN_FOLDER = Path(__file__).parent / "models"
+"""Where the bundles in the box lie."""
+
+WeightsDtype = Literal["float32", "float16"]
+"""How weights lie on the disk; in memory they are always float32."""
+
+
+class Provenance(BaseModel):
+    """Where a bundle comes from.
+
+    Attributes:
+        medseg_version: The version that trained it.
+        created: Date and time in UTC, ISO 8601.
+        data_name: Name of the data set.
+        data_hash: Fingerprint of the training data.
+        data_licence: Licence of the training data; empty when it is not known.
+        seed: Seed of weights, order and augmentation.
+        command: The command line, or the call, that made it.
+        seconds: Wall time of the whole training command.
+        steps: Optimizer steps of each member.
+        device: Name of the processor or graphics card.
+        precision: Arithmetic of the training: "fp32", "bf16" or "fp16".
+        training_cases: Cases that any member saw.
+        validation_cases: Cases that the figures in `metrics` were measured on.
+    """
+
+    model_config = FROZEN
+
+    medseg_version: str
+    created: str
+    data_name: str
+    data_hash: str
+    data_licence: str = ""
+    seed: int
+    command: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    device: str = ""
+    precision: str = "fp32"
+    training_cases: tuple[str, ...] = ()
+    validation_cases: tuple[str, ...] = ()
+
+
+class _Description(BaseModel):
+    """The content of `bundle.json`."""
+
+    model_config = FROZEN
+
+    format: Literal[1] = 1
+    plan: Plan
+    provenance: Provenance
+    metrics: dict[str, Any]
+    volume_ranges_ml: dict[str, tuple[float, float]]
+    members: int = Field(ge=1)
+    weights_dtype: WeightsDtype
+    weights_sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """One or more trained networks and all that is needed to use them.
+
+    Attributes:
+        plan: How a case is prepared and the network built.
+        provenance: Where the weights come from.
+        members: One state dict for each network, float32 on the CPU; several are an ensemble.
+        metrics: Validation figures, as in a run's `metrics.json`.
+        volume_ranges_ml: For each label name, the volumes between which training cases lie.
+        folder: Where it was read from; None before it was saved.
+        weights_sha256: SHA-256 of the weights file; empty before it was saved.
+    """
+
+    plan: Plan
+    provenance: Provenance
+    members: tuple[Mapping[str, Tensor], ...]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    volume_ranges_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    folder: Path | None = None
+    weights_sha256: str = ""
+
+    @property
+    def labels(self) -> Labels:
+        """The structures that it finds; the n-th is class n + 1 of the network."""
+        return self.plan.labels
+
+    @property
+    def name(self) -> str:
+        """Name in the box, or the name of its data set."""
+        if self.folder is not None and self.folder.parent == BUILTIN_FOLDER:
+            return self.folder.name
+        return self.plan.dataset
+
+
+def save_bundle(bundle: Bundle, folder: Path, *, weights_dtype: WeightsDtype = "float32") -> Bundle:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        bundle: What to write.
+        folder: Its new place; a bundle that is already there is replaced.
+        weights_dtype: "float16" halves the file; weights are cast back to float32 on loading.
+
+    Returns:
+        The same bundle at its place.
+
+    Raises:
+        CannotWrite: If the folder cannot be written.
+    """
+    dtype = getattr(torch, weights_dtype)
+    weights = save_tensors(
+        {
+            f"{n}.{name}": _stored(tensor, dtype)
+            for n, member in enumerate(bundle.members)
+            for name, tensor in member.items()
+        }
+    )
+    saved = replace(bundle, folder=folder, weights_sha256=hashlib.sha256(weights).hexdigest())
+    description = _Description(
+        plan=saved.plan,
+        provenance=saved.provenance,
+        metrics=dict(saved.metrics),
+        volume_ranges_ml=dict(saved.volume_ranges_ml),
+        members=len(saved.members),
+        weights_dtype=weights_dtype,
+        weights_sha256=saved.weights_sha256,
+    )
+    with atomic_folder(folder) as temporary:
+        (temporary / WEIGHTS_FILE).write_bytes(weights)
+        (temporary / DESCRIPTION_FILE).write_text(description.model_dump_json(indent=1), "utf-8")
+        (temporary / CARD_FILE).write_text(model_card(saved), "utf-8")
+    return saved
+
+
+def load_bundle(name_or_path: str | Path) -> Bundle:
+    """Read a bundle: one in the box by its name, a bundle's folder, or the folder of a run.
+
+    Raises:
+        UnknownBundle: If there is no bundle of this name or at this place.
+        CorruptBundle: If the weights or the description changed after they were written.
+    """
+    folder = _find(name_or_path)
+    description = _read_description(folder)
+    weights = _read_weights(folder, description)
+    return Bundle(
+        plan=description.plan,
+        provenance=description.provenance,
+        members=_split_members(weights, description.members),
+        metrics=description.metrics,
+        volume_ranges_ml=description.volume_ranges_ml,
+        folder=folder,
+        weights_sha256=description.weights_sha256,
+    )
+
+
+def builtin_bundles() -> tuple[str, ...]:
+    """Names of the bundles in the box."""
+    found = BUILTIN_FOLDER.glob(f"*/{DESCRIPTION_FILE}")
+    return tuple(sorted(path.parent.name for path in found))
+
+
+def build_member(bundle: Bundle, n: int = 0) -> nn.Module:
+    """The n-th network with its weights, ready for inference (eval mode, on the CPU).
+
+    Raises:
+        CorruptBundle: If the weights do not fit the planned network.
+    """
+    network = build(bundle.plan.network)
+    try:
+        network.load_state_dict(dict(bundle.members[n]))
+    except RuntimeError as error:
+        raise CorruptBundle(
+            "The weights of a bundle fit the network of its plan.",
+            received=" ".join(str(error).split())[:200],
+            cure="Copy the bundle again from its source, or train it again.",
+        ) from error
+    return network.eval()
+
+
+def model_card(bundle: Bundle) -> str:
+    """The bundle's facts for people, as Markdown."""
+    plan, origin = bundle.plan, bundle.provenance
+    return _CARD.format(
+        name=bundle.name,
+        structures=", ".join(label.name for label in bundle.labels),
+        channels=", ".join(f"{c.name} ({c.modality or 'any'})" for c in plan.channels),
+        spacing=" x ".join(f"{mm:.3g}" for mm in plan.spacing_mm),
+        patch=" x ".join(str(n) for n in plan.patch_size),
+        kind=f"{plan.network.kind}, {plan.config}",
+        members=len(bundle.members),
+        batch=plan.recipe.batch_size,
+        cases=len(origin.training_cases),
+        licence=origin.data_licence or "not stated",
+        command=f"Command: `{origin.command}`" if origin.command else "Made by a library call",
+        origin=origin,
+        figures=_figures(bundle),
+    )
+
+
+_CARD = """# {name}
+
+Segments {structures} in images of the channels {channels}.
+
+## Intended use
+
+Research, and support of people who check each mask. It is not a medical device and makes no
+diagnosis.
+
+## Limits
+
+- It has seen {cases} cases of {origin.data_name} and nothing else. Other scanners, protocols, ages
+  and diseases may lower its accuracy without a sign.
+- It works at {spacing} mm: structures much smaller than such a voxel are lost.
+- A mask whose volumes lie outside the ranges below deserves a second look.
+
+## Training
+
+- Data: {origin.data_name}; licence: {licence}; fingerprint {origin.data_hash:.12}
+- Network: {kind}, patch {patch}, {members} member(s)
+- {origin.steps} steps of {batch} patches, {origin.seconds:.0f} s on {origin.device},
+  {origin.precision}, seed {origin.seed}
+- medseg {origin.medseg_version}, {origin.created}
+- {command}
+
+## Validation
+
+{figures}
+"""
+
+
+def _figures(bundle: Bundle) -> str:
+    dice: Mapping[str, float | None] = bundle.metrics.get("dice", {})
+    if not dice:
+        return "No validation figures were recorded."
+    rows = [
+        f"Dice on {len(bundle.provenance.validation_cases)} "
+        f"{bundle.metrics.get('measured_on', 'cases that were held out')}.\n",
+        "| structure | Dice | volume in training, ml |\n|---|--:|--:|",
+    ]
+    for name, value in dice.items():
+        volume = " to ".join(f"{ml:.3g}" for ml in bundle.volume_ranges_ml.get(name, ()))
+        rows.append(f"| {name} | {'-' if value is None else f'{value:.4f}'} | {volume} |")
+    return "\n".join(rows)
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    kept = tensor.detach().cpu()
+    return (kept.to(dtype) if kept.is_floating_point() else kept).contiguous().clone()
+
+
+def _find(name_or_path: str | Path) -> Path:
+    given = Path(name_or_path)
+    for folder in (given, given / "bundle", BUILTIN_FOLDER / str(name_or_path)):
+        if (folder / DESCRIPTION_FILE).is_file():
+            return folder
+    known = ", ".join(builtin_bundles()) or "none in the box"
+    raise UnknownBundle(
+        "A model is the name of a bundle in the box, a bundle's folder or the folder of a run.",
+        received=str(name_or_path),
+        cure=f"Known names: {known}.",
+    )
+
+
+def _read_description(folder: Path) -> _Description:
+    try:
+        content = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
+        return _Description.model_validate(content)
+    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise _corrupt(folder, " ".join(str(error).split())[:200]) from error
+
+
+def _read_weights(folder: Path, description: _Description) -> dict[str, Tensor]:
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise _corrupt(folder, f"no {WEIGHTS_FILE}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != description.weights_sha256:
+        raise _corrupt(folder, f"{WEIGHTS_FILE} with another SHA-256 than {DESCRIPTION_FILE} says")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise _corrupt(folder, str(error)) from error
+
+
+def _split_members(weights: Mapping[str, Tensor], count: int) -> tuple[dict[str, Tensor], ...]:
+    members: list[dict[str, Tensor]] = [{} for _ in range(count)]
+    for key in sorted(weights):
+        n, name = key.split(".", 1)
+        tensor = weights[key]
+        members[int(n)][name] = tensor.float() if tensor.is_floating_point() else tensor
+    return tuple(members)
+
+
+def _corrupt(folder: Path, received: str) -> CorruptBundle:
+    return CorruptBundle(
+        f"A bundle is read as it was written; {folder} is not.",
+        received=received,
+        cure="Copy the bundle again from its source, or train it again.",
+    )

@@ -1,0 +1,187 @@
+"""A bundle comes back as it was written, or says why not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from medseg import bundle as room
+from medseg.bundle import (
+    Bundle,
+    Provenance,
+    build_member,
+    builtin_bundles,
+    load_bundle,
+    model_card,
+    save_bundle,
+)
+from medseg.dataset.description import Channel
+from medseg.dataset.plan import Plan, ZScore
+from medseg.errors import CorruptBundle, UnknownBundle
+from medseg.networks.build import build
+from medseg.specs import AugmentSpec, Budget, LossSpec, PlainUNetSpec, RecipeSpec, WindowSpec
+from medseg.volume.labels import Label
+
+
+def tiny_plan() -> Plan:
+    return Plan(
+        dataset="Blobs",
+        config="3d_full",
+        channels=(Channel(name="T1", modality="MR"),),
+        labels=(Label(value=1, name="core"), Label(value=2, name="shell")),
+        normalisations=(ZScore(inside_nonzero=False),),
+        orientation="RAS",
+        spacing_mm=(1.0, 1.0, 2.0),
+        crop_to_nonzero=False,
+        patch_size=(8, 8, 8),
+        network=PlainUNetSpec(
+            dims=3,
+            in_channels=1,
+            classes=3,
+            features=(4, 8),
+            kernels=((3, 3, 3),) * 2,
+            strides=((1, 1, 1), (2, 2, 2)),
+            encoder_convs=(1, 1),
+            decoder_convs=(1,),
+        ),
+        loss=LossSpec(),
+        augment=AugmentSpec(),
+        recipe=RecipeSpec(),
+        window=WindowSpec(patch_size=(8, 8, 8)),
+        budget=Budget(epochs=1, memory_bytes=1 << 30, gflops=100.0),
+        median_grid=(16, 16, 16),
+    )
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    plan = tiny_plan()
+    members = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        members.append(dict(build(plan.network).state_dict()))
+    provenance = Provenance(
+        medseg_version="0.1.0",
+        created="2026-11-23T09:00:00+00:00",
+        data_name="Blobs",
+        data_hash="abc",
+        data_licence="CC0-1.0",
+        seed=3,
+        training_cases=("a", "b"),
+        validation_cases=("c",),
+    )
+    return Bundle(
+        plan=plan,
+        provenance=provenance,
+        members=tuple(members),
+        metrics={"dice": {"core": 0.9, "shell": None, "mean": 0.9}},
+        volume_ranges_ml={"core": (1.0, 2.5), "shell": (0.0, 4.0)},
+    )
+
+
+def test_comes_back_equal(bundle: Bundle, tmp_path: Path) -> None:
+    saved = save_bundle(bundle, tmp_path / "bundle")
+    loaded = load_bundle(tmp_path / "bundle")
+    assert loaded.plan == bundle.plan
+    assert loaded.provenance == bundle.provenance
+    assert loaded.metrics == bundle.metrics
+    assert loaded.volume_ranges_ml == bundle.volume_ranges_ml
+    assert loaded.weights_sha256 == saved.weights_sha256 != ""
+    for before, after in zip(bundle.members, loaded.members, strict=True):
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    save_bundle(bundle, tmp_path / "full")
+    save_bundle(bundle, tmp_path / "half", weights_dtype="float16")
+    full, half = (tmp_path / n / "weights.safetensors" for n in ("full", "half"))
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    for name, after in load_bundle(tmp_path / "half").members[0].items():
+        assert after.dtype == torch.float32
+        assert torch.allclose(bundle.members[0][name], after, atol=1e-3)
+
+
+def test_members_are_networks_ready_to_predict(bundle: Bundle, tmp_path: Path) -> None:
+    loaded = load_bundle(save_bundle(bundle, tmp_path / "b").folder or "")
+    networks = [build_member(loaded, n) for n in range(2)]
+    image = torch.randn(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        first, second = (network(image) for network in networks)
+    assert not networks[0].training
+    assert first.shape == (1, 3, 8, 8, 8)
+    assert not torch.equal(first, second)
+
+
+def test_folder_of_a_run_stands_for_its_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "bundle")
+    assert load_bundle(tmp_path).folder == tmp_path / "bundle"
+
+
+def test_bundles_in_the_box_are_found_by_name(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "BUILTIN_FOLDER", tmp_path)
+    save_bundle(bundle, tmp_path / "blobs-mr")
+    assert builtin_bundles() == ("blobs-mr",)
+    assert load_bundle("blobs-mr").name == "blobs-mr"
+    assert replace(bundle, folder=None).name == "Blobs"
+
+
+def test_unknown_name_lists_the_known_ones(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "BUILTIN_FOLDER", tmp_path)
+    save_bundle(bundle, tmp_path / "blobs-mr")
+    with pytest.raises(UnknownBundle, match="Known names: blobs-mr"):
+        load_bundle("spleen-ct")
+
+
+def test_changed_weights_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "b")
+    weights = tmp_path / "b" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CorruptBundle, match="SHA-256"):
+        load_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "\udcff"])
+def test_broken_description_is_refused(bundle: Bundle, tmp_path: Path, content: str) -> None:
+    save_bundle(bundle, tmp_path / "b")
+    (tmp_path / "b" / "bundle.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(CorruptBundle, match="as it was written"):
+        load_bundle(tmp_path / "b")
+
+
+def test_missing_weights_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "b")
+    (tmp_path / "b" / "weights.safetensors").unlink()
+    with pytest.raises(CorruptBundle, match="no weights"):
+        load_bundle(tmp_path / "b")
+
+
+def test_weights_that_do_not_fit_the_plan_are_refused(bundle: Bundle) -> None:
+    (name, tensor), *_ = bundle.members[0].items()
+    with pytest.raises(CorruptBundle, match="fit the network"):
+        build_member(replace(bundle, members=({name: tensor},)))
+
+
+def test_card_states_use_limits_licence_and_figures(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "b")
+    card = (tmp_path / "b" / "model_card.md").read_text()
+    assert card == model_card(bundle)
+    for words in ("Intended use", "Limits", "CC0-1.0", "| core | 0.9000 | 1 to 2.5 |", "| shell |"):
+        assert words in card
+
+
+def test_no_pickle_in_the_folder(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "b")
+    names = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert names == ["bundle.json", "model_card.md", "weights.safetensors"]
+    assert json.loads((tmp_path / "b" / "bundle.json").read_text())["members"] == 2
