@@ -1,6 +1,6 @@
 """Torch's words for batches. A 2D network sees the same names without K."""
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 Image = Float[Tensor, "B C *grid"]
@@ -9,5 +9,8 @@ Image = Float[Tensor, "B C *grid"]
 Logits = Float[Tensor, "B N *grid"]
 """One score for each class, background first, before softmax."""
 
-Labels = Int[Tensor, "B *grid"]
+Labels = Integer[Tensor, "B *grid"]
 """Class indices: 0 is background."""
+
+Scales = tuple[Float[Tensor, "B N ..."], ...]
+"""Logits of each supervised resolution, finest first."""

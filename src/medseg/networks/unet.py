@@ -1,0 +1,108 @@
+"""nnU-Net's plain U-Net: strided encoder, transposed-convolution decoder, skips at each stage."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from medseg.errors import WrongInput
+from medseg.networks.blocks import convolution, initialise, stacked, up_convolution
+from medseg.specs import PlainUNetSpec
+from medseg.tensors import Image, Logits, Scales
+
+
+class PlainUNet(nn.Module):
+    """Encoder and decoder of plain convolutions, with logits at every decoder stage in training.
+
+    Args:
+        spec: Widths, kernels and strides.
+
+    Source:
+        Isensee et al., nnU-Net, Nature Methods 18, 2021; Ronneberger et al., MICCAI 2015.
+    """
+
+    def __init__(self, spec: PlainUNetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.divisor = spec_divisor(spec)
+        self.encoder = _encoder(spec)
+        self.ups, self.decoder = _decoder(spec)
+        coarsest = len(spec.features) - 1 if spec.deep_supervision else 1
+        ones = (1,) * spec.dims
+        self.heads = nn.ModuleList(
+            convolution(width, spec.classes, ones, ones) for width in spec.features[:coarsest]
+        )
+        initialise(self)
+
+    def forward(self, image: Image) -> Logits | Scales:
+        """Logits on the grid of the image.
+
+        Args:
+            image: Normalised intensities; each axis a multiple of `divisor`.
+
+        Returns:
+            In training with deep supervision: logits of every decoder stage, finest first.
+            Otherwise the finest only; the coarser ones are not computed.
+
+        Raises:
+            WrongInput: If channels or grid do not fit; the message says which do.
+        """
+        if not torch.compiler.is_compiling():
+            _require_fitting(image, self.spec, self.divisor)
+        skips: list[Tensor] = [image]
+        for stage in self.encoder:
+            skips.append(stage(skips[-1]))
+        features = skips.pop()
+        supervised = self.training and self.spec.deep_supervision
+        logits: list[Tensor] = []
+        for up, stage, level in zip(self.ups, self.decoder, _levels(self.spec), strict=True):
+            features = stage(torch.cat((up(features), skips.pop()), dim=1))
+            if level == 0 or supervised:
+                logits.append(self.heads[level](features))
+        return tuple(reversed(logits)) if supervised else logits[0]
+
+
+def spec_divisor(spec: PlainUNetSpec) -> tuple[int, ...]:
+    """Voxels along each axis that become one voxel at the coarsest stage."""
+    return tuple(math.prod(steps) for steps in zip(*spec.strides, strict=True))
+
+
+def _levels(spec: PlainUNetSpec) -> Sequence[int]:
+    """Decoder stages in the order they run, named by the encoder stage whose grid they share."""
+    return range(len(spec.features) - 2, -1, -1)
+
+
+def _encoder(spec: PlainUNetSpec) -> nn.ModuleList:
+    before = (spec.in_channels, *spec.features)
+    shapes = zip(
+        before, spec.features, spec.kernels, spec.strides, spec.encoder_convs, strict=False
+    )
+    return nn.ModuleList(stacked(*shape) for shape in shapes)
+
+
+def _decoder(spec: PlainUNetSpec) -> tuple[nn.ModuleList, nn.ModuleList]:
+    ups, stages, ones = nn.ModuleList(), nn.ModuleList(), (1,) * spec.dims
+    for level, count in zip(_levels(spec), spec.decoder_convs, strict=True):
+        width = spec.features[level]
+        ups.append(up_convolution(spec.features[level + 1], width, spec.strides[level + 1]))
+        stages.append(stacked(2 * width, width, spec.kernels[level], ones, count))
+    return ups, stages
+
+
+def _require_fitting(image: Tensor, spec: PlainUNetSpec, divisor: tuple[int, ...]) -> None:
+    grid = tuple(image.shape[2:])
+    if len(grid) != spec.dims or image.shape[1] != spec.in_channels:
+        raise WrongInput(
+            f"This network takes images (batch, {spec.in_channels} channels, "
+            f"{spec.dims} spatial axes).",
+            received=f"shape {tuple(image.shape)}",
+            cure="Give it the channels and axes that its spec names.",
+        )
+    coarse = [n // d for n, d in zip(grid, divisor, strict=True)]
+    if any(n % d for n, d in zip(grid, divisor, strict=True)) or not any(n > 1 for n in coarse):
+        raise WrongInput(
+            f"Grid sizes of this network are multiples of {divisor}, at least one axis twice it.",
+            received=f"grid {grid}",
+            cure="Pad the image or choose another patch size.",
+        )
