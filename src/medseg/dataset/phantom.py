@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from medseg.types import FloatArray, GridSize, SpacingMm
+from medseg.types import FloatArray, GridSize, IntArray, Mask, SpacingMm
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Code, Label, Labels, make_labels
 from medseg.volume.volume import LabelMap, Volume
@@ -78,7 +78,7 @@ def make_phantom(generator: np.random.Generator) -> tuple[Volume, LabelMap]:
 
 def _draw_organs(
     world_mm: FloatArray, generator: np.random.Generator
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], FloatArray]:
+) -> tuple[IntArray, FloatArray]:
     """Label map (I, J, K) and noiseless image (I, J, K) in units of full brightness."""
     habitus = generator.uniform(0.9, 1.08)
     body = _inside(world_mm, np.zeros(3), np.array((72.0, 55.0, 900.0)) * habitus, generator)
@@ -100,7 +100,7 @@ def _inside(
     centre_mm: FloatArray,
     radii_mm: FloatArray,
     generator: np.random.Generator,
-) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+) -> Mask:
     """Where an ellipsoid with a gently waving surface is, boolean (I, J, K)."""
     angle = generator.normal(0, 0.12)
     turn = np.array(
@@ -112,9 +112,7 @@ def _inside(
     return np.asarray((unit**2).sum(axis=-1) < 1 + wave)
 
 
-def _acquire(
-    clean: FloatArray, generator: np.random.Generator
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+def _acquire(clean: FloatArray, generator: np.random.Generator) -> IntArray:
     """Blur, texture, coil shading and Rician noise; int16 (I, J, K) as a scanner stores it."""
     tissue = clean * (1 + 0.5 * gaussian_filter(generator.normal(0, 1, clean.shape), 1.2))
     blurred = gaussian_filter(tissue, (0.5, 0.5, 0.3))
@@ -122,4 +120,5 @@ def _acquire(
     shading = np.exp(0.25 * shading / max(float(np.abs(shading).max()), 1e-9))
     real, imaginary = generator.normal(0, 0.035, (2, *clean.shape))
     magnitude = np.hypot(blurred * shading + real, imaginary)
-    return np.clip(magnitude * generator.uniform(700, 1100), 0, 4095).astype(np.int16)
+    stored: IntArray = np.clip(magnitude * generator.uniform(700, 1100), 0, 4095).astype(np.int16)
+    return stored
