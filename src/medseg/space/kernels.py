@@ -1,0 +1,277 @@
+# mypy: disable-error-code="no-untyped-def"
+"""Compiled loops over labels and over the heaviest classes of voxels.
+
+Plain loops in numba, compiled at the first call (about ten seconds for the room) and then kept on
+disk: beside this file, or in the user's cache folder where the package may not be written.
+They release the interpreter lock, and run on one core: callers have cases to spread over others.
+"""
+
+import numpy as np
+from numba import njit
+
+from medseg.errors import InvalidGeometry
+from medseg.types import FloatArray, GridSize, IntArray
+
+MIXED = -1
+"""In a row of common labels: the neighbours differ."""
+
+NEGLIGIBLE = 1e-3
+"""Probabilities below this do not open a slot."""
+
+
+def add_window(
+    classes: IntArray,
+    weights: FloatArray,
+    probabilities: FloatArray,
+    gauss: FloatArray,
+    start: GridSize,
+) -> None:
+    """Merge a window's probabilities, times its weights, into the slots of a volume, in place.
+
+    With a slot for each class (N <= S) slot n holds class n and the sums are exact. With fewer,
+    a voxel keeps the S heaviest classes of what it has seen: a class that has no slot takes the
+    smallest one if it outweighs it, and what the loser had is lost. A class can only be missed
+    where more than S classes compete in one voxel, or where each window gives it less than
+    `NEGLIGIBLE`; a class with a slot is always summed in full.
+
+    Args:
+        classes: Class of each slot, shape (S, I, J, K), uint8 or uint16.
+        weights: Its summed weight, float32, shape (S, I, J, K); 0 is an empty slot.
+        probabilities: Shape (N, i, j, k), not negative.
+        gauss: Weight of each voxel of the window, shape (i, j, k), positive.
+        start: Voxel of the volume at which the window begins.
+
+    Raises:
+        InvalidGeometry: If the arrays do not fit together or the window leaves the volume.
+    """
+    size = probabilities.shape[1:]
+    ends = zip(start, size, classes.shape[1:], strict=True)
+    inside = all(0 <= first <= end - length for first, length, end in ends)
+    if not inside or classes.shape != weights.shape or gauss.shape != size:
+        raise InvalidGeometry(
+            "A window lies within its volume and has one weight for each voxel.",
+            received=f"slots {classes.shape} and {weights.shape}, window {probabilities.shape} "
+            f"at {start}, weights {gauss.shape}",
+        )
+    spot = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
+    shares = np.ascontiguousarray(probabilities, dtype=np.float32)
+    worth = np.ascontiguousarray(gauss, dtype=np.float32)
+    if len(probabilities) <= len(classes):
+        _add_dense(weights[:, *spot], shares, worth)
+    else:
+        _add_sparse(classes[:, *spot], weights[:, *spot], shares, worth)
+
+
+@njit(cache=True, nogil=True)
+def _add_dense(weights, shares, worth):
+    count, ni, nj, nk = shares.shape
+    for n in range(count):
+        for i in range(ni):
+            for j in range(nj):
+                for k in range(nk):
+                    weights[n, i, j, k] += worth[i, j, k] * shares[n, i, j, k]
+
+
+@njit(cache=True, nogil=True)
+def _add_sparse(classes, weights, shares, worth):
+    slots = classes.shape[0]
+    count, ni, nj, nk = shares.shape
+    least = np.empty(nk, np.float32)
+    for i in range(ni):
+        for j in range(nj):
+            for k in range(nk):
+                low = np.float32(np.inf)
+                for s in range(slots):
+                    if weights[s, i, j, k] > 0:
+                        weights[s, i, j, k] += worth[i, j, k] * shares[classes[s, i, j, k], i, j, k]
+                    low = min(low, weights[s, i, j, k])
+                least[k] = max(low, np.float32(NEGLIGIBLE) * worth[i, j, k])
+            for n in range(count):
+                row, value = shares[n, i, j], worth[i, j]
+                heavier = 0
+                for k in range(nk):
+                    heavier += row[k] * value[k] > least[k]
+                if heavier == 0:
+                    continue
+                for k in range(nk):
+                    if row[k] * value[k] > least[k]:
+                        low = _claim(classes[:, i, j, k], weights[:, i, j, k], n, row[k] * value[k])
+                        least[k] = max(low, np.float32(NEGLIGIBLE) * value[k])
+
+
+@njit(cache=True, nogil=True)
+def _claim(classes, weights, number, weight):
+    """Give `number` the smallest slot unless it has one; returns the smallest weight then."""
+    smallest = 0
+    for s in range(classes.size):
+        if classes[s] == number and weights[s] > 0:
+            return weights.min()
+        if weights[s] < weights[smallest]:
+            smallest = s
+    classes[smallest] = number
+    weights[smallest] = weight
+    return weights.min()
+
+
+@njit(cache=True, nogil=True)
+def heaviest_class(classes, weights):
+    """Class of the largest weight of each voxel, the smaller one of equals; shape (I, J, K)."""
+    slots, ni, nj, nk = classes.shape
+    best = np.zeros((ni, nj, nk), classes.dtype)
+    most = np.empty(nk, np.float32)
+    for i in range(ni):
+        for j in range(nj):
+            most[:] = 0
+            for s in range(slots):
+                for k in range(nk):
+                    weight, number = weights[s, i, j, k], classes[s, i, j, k]
+                    if weight > most[k] or (weight == most[k] and number < best[i, j, k]):
+                        most[k] = weight
+                        best[i, j, k] = number
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _common(a, b, c, d, out):
+    """The label that four rows share at each place, or MIXED."""
+    for k in range(a.size):
+        same = (a[k] == b[k]) & (a[k] == c[k]) & (a[k] == d[k])
+        out[k] = a[k] if same else MIXED
+
+
+@njit(cache=True, nogil=True)
+def _elect(first, classes, weights, low, high, part, corners, found, total):
+    """The class of the largest trilinear weight among eight neighbours.
+
+    Without `weights` each neighbour gives its whole share to its label in `first`, and of equals
+    the label met first in the order of `corners` wins; with them the smaller class does.
+    """
+    count = 0
+    for corner in range(8):
+        i = high[0] if corners[corner, 0] else low[0]
+        j = high[1] if corners[corner, 1] else low[1]
+        k = high[2] if corners[corner, 2] else low[2]
+        share = 1.0
+        for axis in range(3):
+            share *= part[axis] if corners[corner, axis] else 1.0 - part[axis]
+        if share == 0.0:
+            continue
+        if weights is None:
+            count = _tally(found, total, count, first[i, j, k], share)
+        else:
+            for s in range(classes.shape[0]):
+                count = _tally(
+                    found, total, count, classes[s, i, j, k], share * weights[s, i, j, k]
+                )
+    best = 0
+    for n in range(1, count):
+        tied = weights is not None and total[n] == total[best]
+        if total[n] > total[best] or (tied and found[n] < found[best]):
+            best = n
+    return found[best]
+
+
+@njit(cache=True, nogil=True)
+def _tally(found, total, count, number, share):
+    """Add a share to its class among the first `count`; returns how many classes there are."""
+    for n in range(count):
+        if found[n] == number:
+            total[n] += share
+            return count
+    found[count], total[count] = number, share
+    return count + 1
+
+
+@njit(cache=True, nogil=True)
+def vote_aligned(first, classes, weights, lows, parts, corners, out):
+    """Elect each voxel of a grid whose axes are those of the source.
+
+    Where all eight neighbours have one heaviest class it is the heaviest of their mixture too,
+    so only voxels near a border are counted out.
+
+    Args:
+        first: Heaviest class of each voxel, or a label map; (I, J, K).
+        classes: Class of each slot, (S, I, J, K).
+        weights: Weight of each slot, (S, I, J, K), or None for a label map.
+        lows: For each axis: index of the lower neighbour, -1 outside; three of (i,), (j,), (k,).
+        parts: For each axis: share of the upper neighbour, 0 to 1.
+        corners: Whether a corner takes the upper neighbour along each axis, (8, 3), in the order
+            in which they win ties.
+        out: Takes the classes, (i, j, k); 0 outside.
+    """
+    ni, nj, nk = first.shape
+    low0, low1, low2 = lows
+    part0, part1, part2 = parts
+    common = np.empty(nk, np.int32)
+    found = np.empty(8 * classes.shape[0], np.int64)
+    total = np.empty(8 * classes.shape[0], np.float64)
+    for i in range(out.shape[0]):
+        i0 = low0[i]
+        if i0 < 0:
+            out[i] = 0
+            continue
+        i1 = min(i0 + 1, ni - 1)
+        for j in range(out.shape[1]):
+            j0 = low1[j]
+            if j0 < 0:
+                out[i, j] = 0
+                continue
+            j1 = min(j0 + 1, nj - 1)
+            _common(first[i0, j0], first[i0, j1], first[i1, j0], first[i1, j1], common)
+            for k in range(out.shape[2]):
+                k0 = low2[k]
+                if k0 < 0:
+                    out[i, j, k] = 0
+                    continue
+                k1 = min(k0 + 1, nk - 1)
+                if common[k0] == common[k1] and common[k0] != MIXED:
+                    out[i, j, k] = common[k0]
+                else:
+                    out[i, j, k] = _elect(
+                        first, classes, weights, (i0, j0, k0), (i1, j1, k1),
+                        (part0[i], part1[j], part2[k]), corners, found, total,
+                    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def vote_rotated(first, classes, weights, matrix, step, corners, out):
+    """Elect each voxel of any grid: as `vote_aligned`, with `matrix` from out to source index.
+
+    Args:
+        first: Heaviest class of each voxel, or a label map; (I, J, K).
+        classes: Class of each slot, (S, I, J, K).
+        weights: Weight of each slot, (S, I, J, K), or None for a label map.
+        matrix: Index on `out` -> index on the source, (4, 4).
+        step: Positions are rounded to multiples of this.
+        corners: Whether a corner takes the upper neighbour along each axis, (8, 3), in the order
+            in which they win ties.
+        out: Takes the classes, (i, j, k); 0 outside.
+    """
+    ni, nj, nk = first.shape
+    found = np.empty(8 * classes.shape[0], np.int64)
+    total = np.empty(8 * classes.shape[0], np.float64)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                i0, fi = _neighbour(matrix[0], i, j, k, step, ni)
+                j0, fj = _neighbour(matrix[1], i, j, k, step, nj)
+                k0, fk = _neighbour(matrix[2], i, j, k, step, nk)
+                if i0 < 0 or j0 < 0 or k0 < 0:
+                    out[i, j, k] = 0
+                    continue
+                out[i, j, k] = _elect(
+                    first, classes, weights, (i0, j0, k0),
+                    (min(i0 + 1, ni - 1), min(j0 + 1, nj - 1), min(k0 + 1, nk - 1)),
+                    (fi, fj, fk), corners, found, total,
+                )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _neighbour(row, i, j, k, step, size):
+    """Lower neighbour and share of the upper one along one axis; -1 outside the outer faces."""
+    at = np.round((row[0] * i + row[1] * j + row[2] * k + row[3]) / step) * step
+    if at < -0.5 or at > size - 0.5:
+        return -1, 0.0
+    at = min(max(at, 0.0), size - 1.0)
+    low = min(int(at), max(size - 2, 0))
+    return low, at - low

@@ -1,0 +1,130 @@
+"""Which class a voxel belongs to, decided on another grid by a trilinear vote of its neighbours.
+
+Interpolating the probabilities of N classes takes N volumes. Here each voxel keeps its few
+heaviest classes only, so the memory does not grow with N, and the vote counts out only the voxels
+whose eight neighbours disagree.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from medseg.errors import InvalidGeometry
+from medseg.space.grids import STEP, Mapping
+from medseg.space.kernels import heaviest_class, vote_aligned, vote_rotated
+from medseg.types import AnyArray, FloatArray, IntArray
+from medseg.volume.geometry import Geometry
+
+SLOTS = 4
+"""Classes kept for each voxel: at a meeting of organs three to four compete, hardly ever more."""
+
+
+@dataclass(frozen=True, eq=False)
+class TopClasses:
+    """The heaviest classes of each voxel and their weights.
+
+    Attributes:
+        classes: Class of each slot, shape (S, I, J, K), uint8 or uint16.
+        weights: Its weight, float32, shape (S, I, J, K), not negative; 0 is an empty slot.
+        geometry: Where the grid (I, J, K) lies.
+
+    Raises:
+        InvalidGeometry: If shapes and types do not fit together.
+    """
+
+    classes: IntArray
+    weights: FloatArray
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        shape = self.classes.shape
+        fits = len(shape) == 4 and shape[0] > 0 and shape[1:] == self.geometry.grid_size
+        types = self.classes.dtype in (np.uint8, np.uint16) and self.weights.dtype == np.float32
+        if not fits or self.weights.shape != shape or not types:
+            raise InvalidGeometry(
+                "Slots hold classes (uint8 or uint16) and weights (float32) of one shape "
+                "(S, I, J, K).",
+                received=f"{self.classes.dtype} {shape}, {self.weights.dtype} "
+                f"{self.weights.shape}, grid {self.geometry.grid_size}",
+            )
+
+    @classmethod
+    def empty(cls, count: int, geometry: Geometry, *, slots: int = SLOTS) -> "TopClasses":
+        """Slots for `count` classes without any weight yet, to be filled by `kernels.add_window`.
+
+        With at most `slots` classes there is a slot for each, and slot n is class n.
+        """
+        kept = min(count, slots)
+        kind = np.uint8 if count <= 256 else np.uint16
+        classes = np.zeros((kept, *geometry.grid_size), kind)
+        if count <= slots:
+            classes += np.arange(kept, dtype=kind).reshape(-1, 1, 1, 1)
+        return cls(classes, np.zeros(classes.shape, np.float32), geometry)
+
+
+def vote(top: TopClasses, target: Geometry) -> IntArray:
+    """The class of the largest trilinearly interpolated weight at each voxel of `target`.
+
+    Equal to the arg-max of all classes' interpolated weights if there is a slot for each class;
+    of equals the smaller class wins. Between the outermost voxel centres and their outer faces
+    the weights are those of the nearest centres.
+
+    Args:
+        top: The heaviest classes on their grid.
+        target: Any grid. The same one gives the plain arg-max.
+
+    Returns:
+        Class indices of the type of `top.classes`, shape (I, J, K) of `target`; 0 outside.
+    """
+    first = heaviest_class(top.classes, top.weights)
+    if target.same_space(top.geometry):
+        return np.asarray(first)
+    return elect(first, top.classes, top.weights, Mapping(top.geometry, target))
+
+
+def elect(
+    first: IntArray, classes: IntArray, weights: FloatArray | None, mapping: Mapping
+) -> IntArray:
+    """Vote on the target grid of `mapping`; for a label map `weights` is None.
+
+    Args:
+        first: Label or heaviest class of each voxel, shape (I, J, K).
+        classes: Shape (S, I, J, K); for a label map `first[None]`.
+        weights: Shape (S, I, J, K), or None: each voxel gives its whole weight to its label, and
+            of equals the label that lies further to the right, then anterior, then superior wins.
+        mapping: From the target to the grid of these arrays.
+
+    Returns:
+        Classes in the type of `first`, in the shape of the target; 0 outside the source.
+    """
+    corners = _corners(mapping)
+    if not mapping.is_aligned:
+        out: AnyArray = np.empty(mapping.target.grid_size, first.dtype)
+        vote_rotated(first, classes, weights, mapping.matrix, STEP, corners, out)
+        return out
+    tables = [_neighbours(mapping, axis) for axis in range(3)]
+    lows, parts = zip(*tables, strict=True)
+    out = np.empty(mapping.aligned_size, first.dtype)
+    vote_aligned(first, classes, weights, lows, parts, corners, out)
+    return np.asarray(out.transpose(np.argsort(mapping.partners)))
+
+
+def _neighbours(mapping: Mapping, axis: int) -> tuple[IntArray, FloatArray]:
+    """Lower neighbour, -1 outside, and share of the upper one, for each voxel along an axis."""
+    size = mapping.source.grid_size[axis]
+    at = np.clip(mapping.positions(axis), 0, size - 1)
+    low = np.minimum(at.astype(np.int64), max(size - 2, 0))
+    return np.where(mapping.inside(axis), low, -1), at - low
+
+
+def _corners(mapping: Mapping) -> AnyArray:
+    """Whether each of eight corners takes the upper neighbour along I, J, K of the source.
+
+    Ordered from the R, A, S end to the L, P, I end, whichever way the axes run, shape (8, 3).
+    """
+    corners = np.empty((8, 3), np.bool_)
+    for n, towards_lpi in enumerate(product((False, True), repeat=3)):
+        for axis, away in zip(mapping.source.axis_order, towards_lpi, strict=True):
+            corners[n, axis] = mapping.upwards[axis] != away
+    return corners
