@@ -256,3 +256,8 @@ class Geometry:
                 "An orientation has three letters, such as RAS.", received=repr(orientation)
             )
         return (axes[0], axes[1], axes[2]), (flips[0], flips[1], flips[2])
+
+
+def picture_geometry(grid_size: GridSize, spacing_mm: SpacingMm = (1.0, 1.0, 1.0)) -> Geometry:
+    """The place of a picture that has none: origin 0, I to the left, J to the back."""
+    return Geometry.from_lps(LpsFrame(np.zeros(3), np.eye(3), spacing_mm), grid_size)
