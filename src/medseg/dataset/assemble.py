@@ -1,0 +1,164 @@
+"""From the files that a layout found to a description: channels, labels and patients decided."""
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medseg.dataset.description import Case, Channel, DatasetDescription
+from medseg.dataset.naming import channel, visible
+from medseg.dataset.values import find_meaning, names_beside
+from medseg.errors import DatasetError
+from medseg.progress import SILENT, Progress
+from medseg.volume.io import read_volume, stem_of
+
+_NUMBER_FIRST = re.compile(r"^(\d{4})(?:_(.+))?$")
+_PATIENT_COLUMNS = ("patientid", "patient", "subject", "subjectid", "participantid")
+_FILE_COLUMNS = ("filename", "file", "image", "case", "caseid", "imageid", "id")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+@dataclass
+class RawCase:
+    """The files of one case, as their names told.
+
+    Attributes:
+        id: Unique in the data set.
+        images: Channel name (or "") -> file.
+        label: Label file, or None.
+        patient: Patient key, where the layout has one.
+    """
+
+    id: str
+    images: dict[str, Path]
+    label: Path | None = None
+    patient: str | None = None
+
+
+@dataclass
+class RawDataset:
+    """What a layout found.
+
+    Attributes:
+        root: The folder.
+        cases: Cases with and without a label.
+        notes: What was decided on the way.
+    """
+
+    root: Path
+    cases: list[RawCase]
+    notes: list[str] = field(default_factory=list)
+
+
+def assemble(raw: RawDataset, *, progress: Progress = SILENT) -> DatasetDescription:
+    """Decide channels, labels and patients, and describe the data set.
+
+    Raises:
+        DatasetError: If nothing is labelled, or labels and images contradict each other.
+        MedsegError: If the first image, or every label file, cannot be read.
+    """
+    labelled = sorted((case for case in raw.cases if case.label), key=lambda case: case.id)
+    if not labelled:
+        raise DatasetError("A data set has at least one label file.", received=str(raw.root))
+    names = _channel_names(labelled, raw.notes)
+    patients = _patients_beside(raw.root)
+    meaning = find_meaning(
+        [case.label for case in labelled if case.label], names_beside(raw.root), progress=progress
+    )
+    unlabelled = sorted((case for case in raw.cases if not case.label), key=lambda case: case.id)
+    if unlabelled:
+        raw.notes.append(f"{len(unlabelled)} images have no label: training leaves them out.")
+    return DatasetDescription(
+        name=raw.root.name,
+        channels=_channels(labelled, names),
+        labels=meaning.labels,
+        cases=tuple(_case(case, names, patients) for case in labelled),
+        unlabelled=tuple(_case(case, names, patients) for case in unlabelled),
+        instances=meaning.instances,
+        notes=(*raw.notes, *meaning.notes),
+    )
+
+
+def missing_beside(path: Path, old: str, new: str) -> Path:
+    """Where a file should be that has `new` in its name where `path` has `old`."""
+    head, found, tail = path.name.rpartition(old)
+    return path.with_name(f"{head}{new}{tail}" if old and found else f"{new}_{path.name}")
+
+
+def _channel_names(cases: list[RawCase], notes: list[str]) -> list[str]:
+    """Channels that at least half of the cases have, in order."""
+    count = Counter(name for case in cases for name in case.images)
+    names = sorted(name for name, number in count.items() if 2 * number >= len(cases))
+    rare = sorted(set(count) - set(names))
+    if not names:
+        raise DatasetError(
+            "The cases of a data set have the same channels.",
+            received=f"none of {', '.join(rare[:8])} in half of the {len(cases)} cases",
+            cure="Name the files of a channel alike in all cases: X_0000.nii.gz, X_0001.nii.gz.",
+        )
+    if rare:
+        notes.append(f"Left out, as few cases have them: {', '.join(rare[:8])}.")
+    return names
+
+
+def _channels(cases: list[RawCase], names: list[str]) -> tuple[Channel, ...]:
+    """The channels by their files; or of the first image that can be read, if it holds them all."""
+    if len(names) > 1:
+        return tuple(channel(_readable(name, n)) for n, name in enumerate(names))
+    files = [case.images[names[0]] for case in cases if names[0] in case.images]
+    count = _channels_inside(files)
+    if count == 1:
+        return (channel(_readable(names[0], 0)),)
+    if count == 3 and files[0].suffix.lower() in _PICTURES:
+        return tuple(channel(name) for name in ("red", "green", "blue"))
+    return tuple(Channel(name=f"channel_{n}") for n in range(count))
+
+
+def _channels_inside(files: list[Path]) -> int:
+    """Most channels in one file: of pictures, grey and RGB may be mixed."""
+    from PIL import Image
+
+    if files[0].is_dir():
+        return 1
+    count = int(read_volume(files[0]).array.shape[0])
+    if count == 1 and files[0].suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
+        for path in files[1:]:
+            with Image.open(path) as picture:
+                if picture.mode in ("RGB", "RGBA", "P"):
+                    return 3
+    return count
+
+
+def _readable(name: str, n: int) -> str:
+    """A name for people: t1c for "0001_t1c"; a bare number or nothing gets one of its own."""
+    found = _NUMBER_FIRST.match(name)
+    if found:
+        return found[2] or f"channel_{n}"
+    return name or "image"
+
+
+def _case(case: RawCase, names: list[str], patients: dict[str, str]) -> Case:
+    """A case with a file for each channel, also where that file is missing (`check` says so)."""
+    any_name, any_path = next(iter(case.images.items()))
+    images = tuple(
+        case.images.get(name) or missing_beside(any_path, any_name, name) for name in names
+    )
+    patient = case.patient or patients.get(case.id) or patients.get(stem_of(any_path))
+    return Case(id=case.id, images=images, label=case.label, patient=patient)
+
+
+def _patients_beside(root: Path) -> dict[str, str]:
+    """Case -> patient, from a table in the folder with a column of files and one of patients."""
+    for path in visible(root):
+        if path.suffix.lower() not in (".csv", ".tsv"):
+            continue
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+            rows = csv.DictReader(stream, delimiter=delimiter)
+            columns = {re.sub(r"[^a-z]", "", name.lower()): name for name in rows.fieldnames or ()}
+            who = next((columns[word] for word in _PATIENT_COLUMNS if word in columns), None)
+            what = next((columns[word] for word in _FILE_COLUMNS if word in columns), None)
+            if who and what:
+                return {stem_of(Path(row[what])): row[who] for row in rows if row[what]}
+    return {}

@@ -1,0 +1,188 @@
+"""Layouts with a `dataset.json`: the Medical Segmentation Decathlon's and nnU-Net's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medseg.dataset.description import Case, Channel, DatasetDescription
+from medseg.dataset.naming import channel, channel_suffix, image_files
+from medseg.dataset.values import value_names
+from medseg.errors import DatasetError
+from medseg.volume.io import stem_of
+from medseg.volume.labels import Label, Labels, make_labels
+
+
+def find_decathlon(root: Path) -> DatasetDescription | None:
+    """MSD: `dataset.json` lists the training cases; `imagesTs` holds images without a label."""
+    table = _table(root)
+    if table is None or "training" not in table or "channel_names" in table:
+        return None
+    channels = _channels(table, "modality")
+    cases = []
+    for entry in table["training"]:
+        image, label = _entry(entry)
+        cases.append(_listed(root, image, label, channels))
+    known = {case.id for case in cases}
+    tests = [_listed(root, _entry(entry)[0], None, channels) for entry in table.get("test", ())]
+    listed = {path for case in tests for path in case.images}
+    for path in _images_in(root / "imagesTs"):
+        if path not in listed and channel_suffix(stem_of(path)) is None:
+            tests.append(Case(id=stem_of(path), images=(path,)))
+    return DatasetDescription(
+        name=str(table.get("name") or root.name),
+        channels=channels,
+        labels=_labels(table),
+        cases=tuple(sorted(cases, key=lambda case: case.id)),
+        unlabelled=tuple(sorted((c for c in tests if c.id not in known), key=lambda c: c.id)),
+        licence=_licence(table),
+    )
+
+
+def find_nnunet(root: Path) -> DatasetDescription | None:
+    """nnU-Net raw: `channel_names`, `file_ending`, and images named `CASE_0000`."""
+    table = _table(root)
+    if table is None or "channel_names" not in table:
+        return None
+    channels = _channels(table, "channel_names")
+    ending = str(table.get("file_ending") or ".nii.gz")
+    cases = _listed_by_case(root, table) or _cases_in(root, "imagesTr", channels, ending)
+    notes: tuple[str, ...] = ()
+    if any(isinstance(value, list) for value in table["labels"].values()):
+        notes = ("Regions of several values are not kept: each value is a structure of its own.",)
+    return DatasetDescription(
+        name=str(table.get("name") or root.name),
+        channels=channels,
+        labels=_labels(table),
+        cases=tuple(cases),
+        unlabelled=tuple(_cases_in(root, "imagesTs", channels, ending)),
+        licence=_licence(table),
+        notes=notes,
+    )
+
+
+def _table(root: Path) -> dict[str, Any] | None:
+    """The content of `dataset.json`; None without such a file."""
+    path = root / "dataset.json"
+    if not path.is_file():
+        return None
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DatasetError(
+            "A dataset.json is JSON text.",
+            received=f"{path}: {error}",
+            cure="Repair the file, or remove it to import the images by their names.",
+        ) from error
+    if not isinstance(table, dict):
+        raise DatasetError(
+            "A dataset.json is a table.", received=f"{path}: a {type(table).__name__}"
+        )
+    return table
+
+
+def _entry(entry: object) -> tuple[str, str | None]:
+    """Image and label of one entry of MSD's lists: a table, or the image alone."""
+    if isinstance(entry, str):
+        return entry, None
+    if isinstance(entry, dict) and isinstance(entry.get("image"), str):
+        return entry["image"], entry.get("label")
+    raise DatasetError(
+        "Each training case of a dataset.json has an image and a label.", received=repr(entry)
+    )
+
+
+def _listed(root: Path, image: str, label: str | None, channels: tuple[Channel, ...]) -> Case:
+    """A case of MSD's list; the files may also be named as nnU-Net does, one for each channel."""
+    path = root / image
+    stem, suffix = stem_of(path), path.name[len(stem_of(path)) :]
+    images: tuple[Path, ...] = (path,)
+    if not path.exists() and (path.parent / f"{stem}_0000{suffix}").exists():
+        images = tuple(path.parent / f"{stem}_{n:04d}{suffix}" for n in range(len(channels)))
+    return Case(id=stem, images=images, label=root / label if label else None)
+
+
+def _listed_by_case(root: Path, table: dict[str, Any]) -> list[Case]:
+    """Cases of nnU-Net's optional `dataset` table."""
+    return [
+        Case(
+            id=case_id,
+            images=tuple(root / image for image in entry["images"]),
+            label=root / entry["label"],
+        )
+        for case_id, entry in sorted(table.get("dataset", {}).items())
+    ]
+
+
+def _cases_in(root: Path, folder: str, channels: tuple[Channel, ...], ending: str) -> list[Case]:
+    """Cases of `imagesTr` with their labels, or those of `imagesTs`, by the endings of names.
+
+    A label without an image makes a case too, so that a check finds the missing image.
+    """
+    training = folder == "imagesTr"
+    names = {
+        path.name.removesuffix(ending)
+        for path in _images_in(root / folder)
+        if path.name.endswith(ending)
+    }
+    ids = {found[0] for name in names if (found := channel_suffix(name))}
+    labels = {
+        path.name.removesuffix(ending): path
+        for path in _images_in(root / "labelsTr")
+        if training and path.name.endswith(ending)
+    }
+    return [
+        Case(
+            id=case_id,
+            images=tuple(
+                root / folder / f"{case_id}_{n:04d}{ending}" for n in range(len(channels))
+            ),
+            label=labels.get(case_id, root / "labelsTr" / f"{case_id}{ending}")
+            if training
+            else None,
+        )
+        for case_id in sorted(ids | set(labels))
+    ]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return image_files(folder) if folder.is_dir() else []
+
+
+def _channels(table: dict[str, Any], key: str) -> tuple[Channel, ...]:
+    entries = table.get(key)
+    if not isinstance(entries, dict) or not entries:
+        raise DatasetError(
+            f"A dataset.json names its channels under {key!r}.", received=repr(entries)
+        )
+    named = [str(entries[number]) for number in sorted(entries, key=int)]
+    if len(set(named)) < len(named):
+        named = [f"{name}_{n}" for n, name in enumerate(named)]
+    return tuple(channel(name) for name in named)
+
+
+def _labels(table: dict[str, Any]) -> Labels:
+    """Structures by value, background left out; nnU-Net's regions become their values."""
+    entries = table.get("labels")
+    if not isinstance(entries, dict) or len(entries) < 2:
+        raise DatasetError("A dataset.json names its labels.", received=repr(entries))
+    if "ignore" in entries:
+        raise DatasetError(
+            "Every voxel of a training label counts.",
+            received="a label 'ignore' in dataset.json",
+            cure="Relabel these voxels, or leave the cases out.",
+        )
+    regions = [value for value in entries.values() if isinstance(value, list)]
+    single = {name: value for name, value in entries.items() if not isinstance(value, list)}
+    try:
+        names = value_names(single)
+        for value in sorted({int(value) for region in regions for value in region}):
+            names.setdefault(value, f"label_{value}")
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            "Labels of a dataset.json have whole numbers.", received=repr(entries)
+        ) from error
+    return make_labels(Label(value=v, name=name) for v, name in names.items() if v != 0)
+
+
+def _licence(table: dict[str, Any]) -> str:
+    return str(table.get("licence") or table.get("license") or "")

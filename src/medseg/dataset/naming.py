@@ -1,0 +1,169 @@
+"""What file names say: which file is a label, which channel an image is, whose it is."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medseg.dataset.description import Channel
+from medseg.errors import DatasetError
+from medseg.volume.io import is_image_file, stem_of
+
+_LABEL_WORD = re.compile(
+    r"(?:^|[_\-. ])(?:d?seg|segmentations?|masks?|labels?|gt|ground_?truth|annotations?)"
+    r"(?=$|[_\-. ])",
+    re.IGNORECASE,
+)
+_IMAGE_WORD = re.compile(r"(?:^|[_\-. ])(?:image|img|scan|volume|data)$", re.IGNORECASE)
+_CHANNEL = re.compile(r"^(?P<base>.*)_(?P<index>\d{4})(?:_(?P<name>[A-Za-z][A-Za-z0-9]*))?$")
+_SEPARATORS = "_-. "
+
+_MODALITIES = {
+    "CT": "ct cta cect ncct cbct",
+    "MR": "mr mri t1 t1w t1c t1ce t1gd t1n t1wce t2 t2w t2f flair adc dwi pd pdw swi bold cine "
+    "dce perfusion vibe",
+    "PT": "pt pet suv fdg",
+    "US": "us ultrasound",
+    "RGB": "rgb red green blue r g b",
+}
+
+LEFT_OUT = (".", "__MACOSX", "Thumbs.db")
+"""Beginnings of names that no data set means: hidden files, and what systems leave behind."""
+
+
+@dataclass
+class Group:
+    """Files that belong together.
+
+    Attributes:
+        labels: Label files; more than one is a question for the importer.
+        images: Channel name (or "") -> file, in the order of the channels.
+    """
+
+    labels: list[Path] = field(default_factory=list)
+    images: dict[str, Path] = field(default_factory=dict)
+
+
+def modality_of(name: str) -> str:
+    """DICOM's word for the modality that a channel's name speaks of; "" if it speaks of none."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    for modality, known in _MODALITIES.items():
+        if set(words) & set(known.split()):
+            return modality
+    return ""
+
+
+def channel(name: str) -> Channel:
+    """A channel of this name, with the modality that it speaks of."""
+    return Channel(name=name, modality=modality_of(name))
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds, by name, without hidden files and what systems leave behind."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(LEFT_OUT))
+    return [folder / name for name in names]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Images that lie directly in a folder, by name."""
+    return [path for path in visible(folder) if is_image_file(path) and path.is_file()]
+
+
+def folders_with_images(folder: Path, *, depth: int) -> Iterator[tuple[Path, list[Path]]]:
+    """`folder` and those below it, to this depth, that hold images directly."""
+    files = image_files(folder)
+    if files:
+        yield folder, files
+    if depth > 0:
+        for path in visible(folder):
+            if path.is_dir():
+                yield from folders_with_images(path, depth=depth - 1)
+
+
+def label_base(stem: str) -> str | None:
+    """What stands before the word that makes a name a label's; None for a name without such a word.
+
+    >>> label_base("patient_7_seg"), label_base("mask"), label_base("patient_7_t1")
+    ('patient_7', '', None)
+    """
+    found = list(_LABEL_WORD.finditer(stem))
+    return stem[: found[-1].start()] if found else None
+
+
+def image_base(stem: str) -> str:
+    """A name without the word "image" at its end: "CT_image" becomes "CT"."""
+    return _IMAGE_WORD.sub("", stem)
+
+
+def channel_suffix(stem: str) -> tuple[str, int, str] | None:
+    """nnU-Net's ending of a name: its base, channel number, and a name if one follows.
+
+    >>> channel_suffix("brain_0001_t1c")
+    ('brain', 1, 't1c')
+    """
+    found = _CHANNEL.match(stem)
+    if found is None:
+        return None
+    return found["base"], int(found["index"]), found["name"] or ""
+
+
+def pair(
+    images: list[Path], labels: dict[str, list[Path]]
+) -> tuple[dict[str, Group], dict[str, Path]]:
+    """Find the images of each label.
+
+    An image belongs to the label whose base is its own stem; or else to the longest base that its
+    stem continues, and what follows names its channel ("7_flair" belongs to "7", "7_2" does not if
+    there is an image "7").
+
+    Args:
+        images: Image files of one folder.
+        labels: Base -> label files.
+
+    Returns:
+        Base -> its files; and the images that belong to none, by stem.
+
+    Raises:
+        DatasetError: If two images have the same name but for their suffix.
+    """
+    groups = {base: Group(labels=list(paths)) for base, paths in labels.items()}
+    rest: dict[str, Path] = {}
+    for path in images:
+        stem = stem_of(path)
+        base = next((name for name in (stem, image_base(stem)) if name in groups), None)
+        if base is None:
+            rest[stem] = path
+        else:
+            _add(groups[base], "", path)
+    for stem in list(rest):
+        place = _continued(stem, groups)
+        if place is not None:
+            base, name = place
+            _add(groups[base], name, rest.pop(stem))
+    return groups, rest
+
+
+def _continued(stem: str, groups: dict[str, Group]) -> tuple[str, str] | None:
+    """The longest base without an exact image that `stem` continues, and the channel it names."""
+    open_bases = [base for base, group in groups.items() if "" not in group.images]
+    fits = [
+        base
+        for base in open_bases
+        if not base or (stem.startswith(base) and stem[len(base)] in _SEPARATORS)
+    ]
+    if not fits:
+        return None
+    base = max(fits, key=len)
+    return base, stem[len(base) :].lstrip(_SEPARATORS)
+
+
+def _add(group: Group, name: str, path: Path) -> None:
+    if name in group.images:
+        raise DatasetError(
+            "A case has one image file for each channel.",
+            received=f"{group.images[name].name} and {path.name}",
+            cure="Keep one of them.",
+        )
+    group.images[name] = path
