@@ -152,8 +152,10 @@ class RecipeSpec(BaseModel):
     """How the weights are found.
 
     Attributes:
-        optimizer: "adamw" or "sgd" (Nesterov momentum 0.99, nnU-Net's).
-        learning_rate: At the end of the warm-up.
+        optimizer: "muon" (orthogonalised momentum for convolutions, AdamW for the rest), "adamw",
+            or "sgd" (Nesterov momentum 0.99, nnU-Net's).
+        learning_rate: At the end of the warm-up; for "muon" that of its AdamW part.
+        muon_learning_rate: Of the convolutions, for "muon".
         warmup_share: Share of the budget in which the rate rises from 0.
         schedule: How the rate falls to 0 at the end of the budget.
         weight_decay: Decoupled for adamw, L2 for sgd.
@@ -165,8 +167,9 @@ class RecipeSpec(BaseModel):
 
     model_config = FROZEN
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
     learning_rate: float = Field(default=2e-3, gt=0)
+    muon_learning_rate: float = Field(default=0.02, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     schedule: Literal["cosine", "polynomial"] = "cosine"
     weight_decay: float = Field(default=1e-2, ge=0)

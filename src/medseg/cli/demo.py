@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,41 +65,12 @@ def _medseg(console: Console, *words: str | Path) -> None:
 
 def _phantom_study(out: Path, seed: int, console: Console) -> tuple[Path, Path, Path, str]:
     """Write training cases as NIfTI in MSD's layout, and unseen ones as DICOM series."""
-    import numpy as np
+    from medseg.dataset.phantom import write_study
 
-    from medseg.dataset.phantom import LABELS, make_phantom
-    from medseg.files import write_text
-    from medseg.volume.dicom import write_series
-    from medseg.volume.io import write_label_map, write_volume
-
-    raw, unseen, references = out / "study", out / "unseen", out / "references"
-    generator = np.random.default_rng(seed)
-    listed = []
-    with console.progress.task("Making a study", _TRAINING_CASES + _UNSEEN_CASES) as task:
-        for n in range(_TRAINING_CASES + _UNSEEN_CASES):
-            volume, label_map = make_phantom(generator)
-            if n < _TRAINING_CASES:
-                image, label = f"imagesTr/phantom_{n:02}.nii.gz", f"labelsTr/phantom_{n:02}.nii.gz"
-                write_volume(volume, raw / image)
-                write_label_map(label_map, raw / label)
-                listed.append({"image": f"./{image}", "label": f"./{label}"})
-            else:
-                name = f"phantom_{n:02}"
-                write_series(
-                    volume, unseen / name, modality="MR", patient_name=f"Phantom^{n:02}",
-                    patient_id=name, study_description="Demo", series_description=name,
-                )  # fmt: skip
-                write_label_map(label_map, references / f"{name}.nii.gz")
-            task.advance()
-    description: dict[str, Any] = {
-        "name": "Phantom",
-        "licence": "CC0-1.0",
-        "modality": {"0": "MRI"},
-        "labels": {"0": "background", **{str(x.value): x.name for x in LABELS}},
-        "training": listed,
-    }
-    write_text(raw / "dataset.json", json.dumps(description, indent=1))
-    return raw, unseen, references, "dicom-seg"
+    study = write_study(
+        out, training=_TRAINING_CASES, unseen=_UNSEEN_CASES, seed=seed, progress=console.progress
+    )
+    return study.raw, study.unseen, study.references, "dicom-seg"
 
 
 def _real_study(data: Path, out: Path, seed: int) -> tuple[Path, Path, Path, str]:

@@ -6,13 +6,20 @@ shades the image, and noise is Rician, as in magnitude MR images (Gudbjartsson a
 It is made for demonstrations and tests of the whole way; it says nothing about real anatomy.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from medseg.files import write_text
+from medseg.progress import SILENT, Progress
 from medseg.types import FloatArray, GridSize, IntArray, Mask, SpacingMm
+from medseg.volume.dicom import write_series
 from medseg.volume.geometry import Geometry
+from medseg.volume.io import write_label_map, write_volume
 from medseg.volume.labels import Code, Label, Labels, make_labels
 from medseg.volume.volume import LabelMap, Volume
 
@@ -74,6 +81,75 @@ def make_phantom(generator: np.random.Generator) -> tuple[Volume, LabelMap]:
         Volume(image[None], geometry, ("T1",)),
         LabelMap(labels, geometry, LABELS),
     )
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where the parts of a study lie.
+
+    Attributes:
+        raw: Training cases as NIfTI, in the layout of the Medical Segmentation Decathlon.
+        unseen: One folder for each further case, a DICOM series.
+        references: The true label maps of the unseen cases, as NIfTI.
+    """
+
+    raw: Path
+    unseen: Path
+    references: Path
+
+
+def write_study(
+    folder: Path, *, training: int, unseen: int, seed: int, progress: Progress = SILENT
+) -> Study:
+    """Make a study on disk.
+
+    Args:
+        folder: Where `study`, `unseen` and `references` are made.
+        training: Cases with labels.
+        unseen: Cases to predict.
+        seed: The same seed gives the same study.
+        progress: Told after each case.
+
+    Raises:
+        CannotWrite: If the folder cannot be written.
+    """
+    study = Study(folder / "study", folder / "unseen", folder / "references")
+    generator = np.random.default_rng(seed)
+    listed = []
+    with progress.task("Making a study", training + unseen) as task:
+        for n in range(training + unseen):
+            volume, label_map = make_phantom(generator)
+            name = f"phantom_{n:02}"
+            if n < training:
+                image, label = f"imagesTr/{name}.nii.gz", f"labelsTr/{name}.nii.gz"
+                write_volume(volume, study.raw / image)
+                write_label_map(label_map, study.raw / label)
+                listed.append({"image": f"./{image}", "label": f"./{label}"})
+            else:
+                _write_unseen(volume, label_map, name, study)
+            task.advance()
+    description: dict[str, Any] = {
+        "name": "Phantom",
+        "licence": "CC0-1.0",
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", **{str(label.value): label.name for label in LABELS}},
+        "training": listed,
+    }
+    write_text(study.raw / "dataset.json", json.dumps(description, indent=1))
+    return study
+
+
+def _write_unseen(volume: Volume, label_map: LabelMap, name: str, study: Study) -> None:
+    write_series(
+        volume,
+        study.unseen / name,
+        modality="MR",
+        patient_name=f"Phantom^{name[-2:]}",
+        patient_id=name,
+        study_description="Demo",
+        series_description=name,
+    )
+    write_label_map(label_map, study.references / f"{name}.nii.gz")
 
 
 def _draw_organs(
