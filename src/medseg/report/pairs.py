@@ -1,0 +1,149 @@
+"""Which prediction belongs to which reference: by the name of the file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.dataset.description import FILE_NAME, Case, DatasetDescription
+from medseg.dataset.importers import open_dataset
+from medseg.errors import EvaluationError, MissingPath
+from medseg.volume.io import is_image_file, stem_of
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference, and the prediction for it.
+
+    Attributes:
+        case: Name of the case.
+        reference: File of the reference.
+        predicted: File of the prediction, or None where there is none.
+        entry: The case in its data set, where the references are one.
+        image: A file of the image itself, where one lies beside the references.
+    """
+
+    case: str
+    reference: Path
+    predicted: Path | None
+    entry: Case | None = None
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All references with their predictions.
+
+    Attributes:
+        all: Ordered by case.
+        extra: Predictions for which there is no reference.
+        dataset: The data set that the references are, if they are one.
+    """
+
+    all: tuple[Pair, ...]
+    extra: tuple[str, ...] = ()
+    dataset: DatasetDescription | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Cases without a prediction."""
+        return tuple(pair.case for pair in self.all if pair.predicted is None)
+
+
+def find_pairs(predictions: Path, references: Path) -> Pairs:
+    """Pair files by their stem: `case_7.nii.gz` with `case_7.nrrd` or `case_7.dcm`.
+
+    Args:
+        predictions: A folder of masks, or one file.
+        references: A folder of masks, one file, or a data set, of which the labelled cases count.
+
+    Raises:
+        MissingPath: If one of them is not there.
+        EvaluationError: If nothing fits together, or a name stands for several files.
+    """
+    for path in (predictions, references):
+        if not path.exists():
+            raise MissingPath(
+                "Predictions and references are files or folders.",
+                received=f"nothing at {path}",
+                cure="Check the spelling of the path.",
+            )
+    if predictions.is_file() and references.is_file():
+        image = _image_beside(references)
+        return Pairs((Pair(stem_of(references), references, predictions, image=image),))
+    predicted = _by_stem([predictions] if predictions.is_file() else _masks(predictions))
+    dataset = _dataset(references)
+    if dataset is not None:
+        wanted = [
+            Pair(case.id, case.label, predicted.pop(case.id, None), entry=case)
+            for case in dataset.cases
+            if case.label is not None
+        ]
+    else:
+        files = _by_stem([references] if references.is_file() else _masks(references))
+        wanted = [
+            Pair(stem, file, predicted.pop(stem, None), image=_image_beside(file))
+            for stem, file in files.items()
+        ]
+    if not any(pair.predicted for pair in wanted):
+        raise EvaluationError(
+            "A prediction has the name of its reference, such as case_7.nii.gz.",
+            received=f"{_some(predicted)} in {predictions}, "
+            f"{_some(pair.case for pair in wanted)} in {references}",
+            cure="Rename the files of one folder, or name two single files.",
+        )
+    ordered = sorted(wanted, key=lambda pair: pair.case)
+    return Pairs(tuple(ordered), tuple(sorted(predicted)), dataset)
+
+
+def _dataset(references: Path) -> DatasetDescription | None:
+    """The data set at this path, or None for a plain folder of masks."""
+    if references.name == FILE_NAME:
+        return open_dataset(references)
+    described = any(
+        (references / name).exists() for name in (FILE_NAME, "dataset.json", "labelsTr")
+    )
+    if references.is_dir() and (described or not _masks(references)):
+        return open_dataset(references)
+    return None
+
+
+def _masks(folder: Path) -> list[Path]:
+    """Image files and DICOM-SEG of a folder, hidden ones left out."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and not path.name.startswith(".")
+        and (is_image_file(path) or path.suffix.lower() == ".dcm")
+    ]
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        stem = path.stem if path.suffix.lower() == ".dcm" else stem_of(path)
+        if stem in found:
+            raise EvaluationError(
+                "A case has one mask in a folder.",
+                received=f"{found[stem].name} and {path.name} in {path.parent}",
+                cure="Move one of them elsewhere.",
+            )
+        found[stem] = path
+    return found
+
+
+def _image_beside(reference: Path) -> Path | None:
+    """The image in MSD's and nnU-Net's layout: labelsTr/X.nii.gz has imagesTr/X.nii.gz."""
+    folder = reference.parent
+    if "label" not in folder.name:
+        return None
+    images = folder.parent / folder.name.replace("label", "image")
+    stem = stem_of(reference)
+    names = (reference.name, f"{stem}_0000{reference.name[len(stem) :]}")
+    return next((images / name for name in names if (images / name).is_file()), None)
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    shown = ", ".join(listed[:3]) or "no mask"
+    return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
