@@ -1,0 +1,171 @@
+"""A volume in, a label map in the volume's own space out."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from medseg.bundle import Bundle, build_member
+from medseg.dataset.plan import Plan
+from medseg.dataset.preprocess import Preprocessed, preprocess
+from medseg.errors import MissingDependency, WrongInput
+from medseg.inference.engine import Device, Precision, TorchEngine
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.quality import Quality, estimate_quality
+from medseg.inference.window import sweep
+from medseg.progress import SILENT, Progress
+from medseg.space.votes import TopClasses, vote
+from medseg.types import IntArray
+from medseg.volume.labels import Labels
+from medseg.volume.volume import LabelMap, Volume
+
+EngineName = Literal["auto", "torch", "onnx", "openvino", "tensorrt"]
+"""What runs the network; "auto" is the best engine that the bundle has."""
+
+_MODALITIES = {"MRI": "MR", "PET": "PT"}
+"""Other words for DICOM's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a bundle says about one case.
+
+    Attributes:
+        label_map: The mask, on the case's own grid.
+        volumes_ml: Volume of each structure by its name; 0.0 where nothing was found.
+        quality: How far to trust it.
+        seconds: Wall time from volume to mask, reading and writing left out.
+    """
+
+    label_map: LabelMap
+    volumes_ml: dict[str, float]
+    quality: Quality
+    seconds: float
+
+
+class Predictor:
+    """A bundle, ready to segment.
+
+    Args:
+        bundle: What to use; all its members are averaged.
+        engine: What runs it.
+        device: Where it runs.
+        precision: What it computes with; see `TorchEngine`.
+        mirrors: Whether each window is also shown mirrored along every axis that was mirrored in
+            training: up to eight times the work for a little accuracy (test-time augmentation).
+
+    Raises:
+        MissingDependency: If the bundle has no such engine, or the machine no such device.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        engine: EngineName = "auto",
+        device: Device = "auto",
+        precision: Precision = "auto",
+        mirrors: bool = False,
+    ) -> None:
+        if engine not in ("auto", "torch"):
+            raise MissingDependency(
+                "An engine other than torch comes with the bundle.",
+                received=f"--engine {engine} for {bundle.name}, which holds torch weights only",
+                cure="Leave --engine out, or say --engine torch.",
+            )
+        self.bundle, self.precision, self.mirrors = bundle, precision, mirrors
+        self.engines = tuple(
+            TorchEngine(build_member(bundle, n), device=device, precision=precision)
+            for n in range(len(bundle.members))
+        )
+        plan = bundle.plan
+        axes = plan.augment.mirror.axes if mirrors else ()
+        self.ensemble = Ensemble(
+            self.engines, mirror_axes=[a for a in axes if a < plan.network.dims]
+        )
+
+    def predict(self, volume: Volume, *, progress: Progress = SILENT) -> Prediction:
+        """Segment one case.
+
+        Args:
+            volume: The case as it was read, on any grid.
+            progress: Told after each batch of windows.
+
+        Raises:
+            WrongInput: If the bundle was not made for such a case.
+            DatasetError: If a voxel holds no finite number.
+        """
+        start = time.perf_counter()
+        plan = self.bundle.plan
+        require_fitting(volume, plan)
+        top = self._sweep(preprocess(volume, None, plan), progress)
+        values = _values(vote(top, volume.geometry), plan.labels)
+        label_map = LabelMap(values, volume.geometry, plan.labels, volume.source)
+        quality = estimate_quality(
+            top,
+            label_map,
+            volume_ranges_ml=self.bundle.volume_ranges_ml,
+            instances=plan.instances,
+        )
+        return Prediction(label_map, label_map.volumes_ml(), quality, time.perf_counter() - start)
+
+    def predict_preprocessed(self, case: Preprocessed, *, progress: Progress = SILENT) -> IntArray:
+        """Class indices on the network's grid, shape (I, J, K): for validation in training."""
+        top = self._sweep(case, progress)
+        return vote(top, top.geometry)
+
+    def _sweep(self, case: Preprocessed, progress: Progress) -> TopClasses:
+        plan = self.bundle.plan
+        return sweep(
+            case.image,
+            self.ensemble,
+            plan.window,
+            classes=plan.network.classes,
+            geometry=case.geometry,
+            progress=progress,
+        )
+
+
+def require_fitting(volume: Volume, plan: Plan) -> None:
+    """Pass if a bundle of this plan was made for such a case.
+
+    Raises:
+        WrongInput: If channels, modality or dimensions differ.
+    """
+    wanted = ", ".join(f"{c.name} ({c.modality})" if c.modality else c.name for c in plan.channels)
+    channels = volume.array.shape[0]
+    if channels != len(plan.channels):
+        raise WrongInput(
+            f"This bundle takes {len(plan.channels)} channel(s): {wanted}.",
+            received=f"{channels} channel(s)",
+            cure="Give one file for each channel, named CASE_0000, CASE_0001 and so on.",
+        )
+    given = _modality(volume.source.modality)
+    known = {_modality(c.modality) for c in plan.channels}
+    if given and all(known) and given not in known:
+        raise WrongInput(
+            f"This bundle was made for {wanted}.",
+            received=f"a {given} image",
+            cure="Choose a bundle that was trained on this modality.",
+        )
+    if plan.config == "3d_full" and volume.geometry.is_2d:
+        raise WrongInput(
+            "This bundle was made for volumes.",
+            received="a single slice",
+            cure="Give it the whole series, or choose a 2D bundle.",
+        )
+
+
+def _modality(word: str) -> str:
+    return _MODALITIES.get(word.upper(), word.upper())
+
+
+def _values(classes: IntArray, labels: Labels) -> IntArray:
+    """Class indices -> the values that files hold, in the smallest type."""
+    values = [0, *(label.value for label in labels)]
+    dtype = np.uint8 if values[-1] < 256 else np.uint16
+    if values == list(range(len(values))):
+        return classes.astype(dtype, copy=False)
+    table: IntArray = np.array(values, dtype)
+    return np.asarray(table[classes])

@@ -1,0 +1,172 @@
+"""Sliding window: a volume of any size through a network of one patch size.
+
+Windows overlap and are averaged with Gaussian weights. The sum is kept for the few heaviest classes
+of each voxel only (`medseg.space.votes.TopClasses`), so memory does not grow with the number of
+classes: what does is the output of a single window.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import ceil, prod
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.progress import SILENT, Progress
+from medseg.space.kernels import add_window
+from medseg.space.votes import TopClasses
+from medseg.specs import WindowSpec
+from medseg.types import FloatArray, GridSize
+from medseg.volume.geometry import Geometry
+
+_BATCH_VOXELS = 1 << 19
+"""Image voxels of a batch of windows, at most."""
+
+_BATCH_OUTPUTS = 1 << 23
+"""Probabilities of a batch of windows, at most (32 MiB)."""
+
+
+class Opinion(Protocol):
+    """Whoever gives probabilities for a batch: an `Ensemble`."""
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Patches (B, C, *patch) -> probabilities (B, N, *patch)."""
+        ...
+
+
+class Span(NamedTuple):
+    """A window along one axis.
+
+    Attributes:
+        start: First voxel; negative where a thin image is padded.
+        weights: Share that this window has in each of its voxels, shape (patch,). The shares of
+            all windows of the axis sum to 1 in every voxel.
+    """
+
+    start: int
+    weights: npt.NDArray[np.float32]
+
+
+def sweep(
+    image: FloatArray,
+    network: Opinion,
+    spec: WindowSpec,
+    *,
+    classes: int,
+    geometry: Geometry,
+    progress: Progress = SILENT,
+) -> TopClasses:
+    """Probabilities of a whole image, of the heaviest classes at each voxel.
+
+    Args:
+        image: Normalised intensities, float32, shape (C, I, J, K).
+        network: Gives probabilities of a batch of windows. It sees slices (B, C, I, J) when the
+            window has K = 1.
+        spec: Window, overlap and the width of the Gaussian.
+        classes: Number of classes N, background included.
+        geometry: Where the image lies.
+        progress: Told after each batch of windows.
+
+    Returns:
+        The mean over the windows; its weights are probabilities.
+
+    Source:
+        Positions and Gaussian (sigma an eighth of the window) as in nnU-Net v2
+        (Isensee et al., Nature Methods 18, 2021).
+    """
+    top = TopClasses.empty(classes, geometry)
+    sizes = zip(geometry.grid_size, spec.patch_size, strict=True)
+    axes = [spans(size, patch, spec) for size, patch in sizes]
+    windows = list(product(*axes))
+    flat = spec.patch_size[2] == 1
+    with progress.task("windows", len(windows)) as task:
+        for some in _batches(windows, _batch_size(spec.patch_size, classes)):
+            batch = np.stack([cut(image, _start(window), spec.patch_size) for window in some])
+            outputs = network.run(batch[..., 0] if flat else batch)
+            for output, window in zip(outputs, some, strict=True):
+                _add(top, output[..., None] if flat else output, window)
+            task.advance(len(some))
+    return top
+
+
+def spans(size: int, patch: int, spec: WindowSpec) -> tuple[Span, ...]:
+    """Windows along one axis: evenly spread, the first and last at the ends.
+
+    Args:
+        size: Voxels of the image; where it is thinner than the window, the image is padded on
+            both sides.
+        patch: Voxels of the window.
+        spec: Overlap and width of the Gaussian.
+    """
+    padded, weight = max(size, patch), gaussian(patch, spec.sigma_share)
+    starts = positions(padded, patch, spec.overlap)
+    total = np.zeros(padded)
+    for start in starts:
+        total[start : start + patch] += weight
+    before = (padded - size) // 2
+    shares = [(weight / total[s : s + patch]).astype(np.float32) for s in starts]
+    return tuple(Span(s - before, share) for s, share in zip(starts, shares, strict=True))
+
+
+def positions(size: int, patch: int, overlap: float) -> tuple[int, ...]:
+    """First voxels of the windows along an axis of at least `patch` voxels.
+
+    Steps are at most (1 - overlap) of the window, and at least one voxel.
+    """
+    free = size - patch
+    steps = ceil(free / max(1.0, patch * (1 - overlap)))
+    return tuple(round(free * n / steps) for n in range(steps + 1)) if steps else (0,)
+
+
+def gaussian(patch: int, sigma_share: float) -> npt.NDArray[np.float64]:
+    """Weight of each voxel of a window along one axis, 1 in its middle, shape (patch,)."""
+    away = (np.arange(patch) - (patch - 1) / 2) / (sigma_share * patch)
+    return np.asarray(np.exp(-0.5 * away**2))
+
+
+def cut(image: FloatArray, start: GridSize, size: GridSize) -> FloatArray:
+    """The part of `image` (C, I, J, K) from `start`, with zeros where it lies outside."""
+    part = np.zeros((image.shape[0], *size), np.float32)
+    inside, within = _overlap(image.shape[1:], start, size)
+    part[(slice(None), *within)] = image[(slice(None), *inside)]
+    return part
+
+
+def _add(top: TopClasses, output: FloatArray, window: Sequence[Span]) -> None:
+    """Add one window's probabilities (N, *patch), times its share of each voxel."""
+    size = output.shape[1:]
+    inside, within = _overlap(top.geometry.grid_size, _start(window), size)
+    i, j, k = (span.weights[part] for span, part in zip(window, within, strict=True))
+    shares = i[:, None, None] * j[:, None] * k
+    first = (inside[0].start, inside[1].start, inside[2].start)
+    add_window(top.classes, top.weights, output[(slice(None), *within)], shares, first)
+
+
+def _start(window: Sequence[Span]) -> GridSize:
+    i, j, k = (span.start for span in window)
+    return (i, j, k)
+
+
+def _overlap(
+    grid: Sequence[int], start: Sequence[int], size: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a window lies in the image, and where the image lies in the window."""
+    first = [max(0, s) for s in start]
+    last = [min(n, s + p) for n, s, p in zip(grid, start, size, strict=True)]
+    inside = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    within = tuple(slice(a - s, b - s) for a, b, s in zip(first, last, start, strict=True))
+    return inside, within
+
+
+def _batch_size(patch: GridSize, classes: int) -> int:
+    """Windows at a time: many small ones, one large one."""
+    voxels = prod(patch)
+    return max(1, min(_BATCH_VOXELS // voxels, _BATCH_OUTPUTS // (voxels * classes)))
+
+
+def _batches(
+    windows: Sequence[tuple[Span, ...]], size: int
+) -> Iterator[Sequence[tuple[Span, ...]]]:
+    for n in range(0, len(windows), size):
+        yield windows[n : n + size]

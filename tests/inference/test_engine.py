@@ -1,0 +1,75 @@
+"""The contract that every engine keeps, and what torch adds."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medseg.errors import MissingDependency
+from medseg.inference.engine import TorchEngine, choose_device, faster_precision
+
+
+@pytest.fixture
+def module():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Dropout(0.5), nn.Conv3d(4, 3, 1))
+
+
+@pytest.fixture
+def batch():
+    return np.random.default_rng(0).normal(size=(2, 1, 6, 7, 8)).astype(np.float32)
+
+
+def test_logits_are_contiguous_float32_of_the_patch(module, batch):
+    logits = TorchEngine(module, device="cpu").run(batch)
+    assert logits.shape == (2, 3, 6, 7, 8)
+    assert logits.dtype == np.float32
+    assert logits.flags.c_contiguous
+    assert logits.flags.writeable
+
+
+def test_dropout_is_off_and_results_repeat(module, batch):
+    engine = TorchEngine(module.train(), device="cpu")
+    np.testing.assert_array_equal(engine.run(batch), engine.run(batch))
+
+
+def test_a_flipped_view_is_taken(module, batch):
+    engine = TorchEngine(module, device="cpu")
+    np.testing.assert_array_equal(
+        engine.run(np.flip(batch, 2)), engine.run(np.ascontiguousarray(np.flip(batch, 2)))
+    )
+
+
+def test_half_precision_stays_close(module, batch):
+    exact = TorchEngine(module, device="cpu", precision="fp32").run(batch)
+    half = TorchEngine(module, device="cpu", precision="bf16").run(batch)
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, exact, atol=0.05)
+    assert not np.array_equal(half, exact)
+
+
+def test_the_probe_keeps_fp32_where_bf16_is_far_off(batch):
+    class Far(nn.Module):
+        def forward(self, image):
+            near = torch.is_autocast_enabled("cpu")
+            return torch.cat((image * 0 + (9 if near else 0), image * 0), 1)
+
+    assert faster_precision(Far(), torch.from_numpy(batch)) == "fp32"
+
+
+def test_the_probe_takes_bf16_where_it_is_faster_and_agrees(batch):
+    class Fast(nn.Module):
+        def forward(self, image):
+            if not torch.is_autocast_enabled("cpu"):
+                for _ in range(2000):
+                    image = image * 1
+            return torch.cat((image, -image), 1)
+
+    assert faster_precision(Fast(), torch.from_numpy(batch)) == "bf16"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said():
+    with pytest.raises(MissingDependency, match="needs a CUDA device"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
