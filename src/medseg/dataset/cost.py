@@ -10,16 +10,18 @@ from math import prod
 
 from medseg.specs import PlainUNetSpec
 
-BYTES_PER_FEATURE = {"cuda": 7.67, "cpu": 15.34}
-"""Memory of a training step for each value in a feature map of one sample.
+BYTES_PER_FEATURE = {2: 8.42, 3: 7.67}
+"""Memory of a training step on a GPU, in mixed precision, for each value in a feature map.
 
-nnU-Net's reference: two samples of 560 million values each fill 8 GiB in mixed precision. In single
-precision each value takes twice that.
-Source: nnU-Net v2, default_experiment_planner.py, UNet_reference_val_3d.
+Weights and moments are in it. Source: nnU-Net v2's default planner, where 8 GiB hold 12 samples of
+85 million values in 2D and 2 samples of 560 million values in 3D.
 """
 
+SINGLE_PRECISION = 2
+"""A CPU keeps each value of a feature map in four bytes where a GPU keeps two."""
+
 BYTES_PER_WEIGHT = 20
-"""Weight, gradient, two moments and the moving average, four bytes each."""
+"""On a CPU: weight, gradient, two moments and the moving average, four bytes each."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,11 @@ def feature_values(spec: PlainUNetSpec, patch_size: Sequence[int]) -> int:
 def training_memory_bytes(
     spec: PlainUNetSpec, patch_size: Sequence[int], batch_size: int, *, device: str
 ) -> int:
-    """Memory of one training step: feature maps of the batch, weights and their moments."""
-    maps = feature_values(spec, patch_size) * batch_size * BYTES_PER_FEATURE[device]
-    return round(maps) + BYTES_PER_WEIGHT * parameter_count(spec)
+    """Memory of one training step: feature maps of the batch, and on a CPU the weights beside."""
+    maps = feature_values(spec, patch_size) * batch_size * BYTES_PER_FEATURE[spec.dims]
+    if device == "cuda":
+        return round(maps)
+    return round(maps * SINGLE_PRECISION) + BYTES_PER_WEIGHT * parameter_count(spec)
 
 
 def _levels(spec: PlainUNetSpec) -> range:

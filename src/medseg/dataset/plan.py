@@ -6,13 +6,21 @@ arithmetic: no image is read, no network is built.
 
 import hashlib
 import json
+from math import prod
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from medseg.dataset.choice import Need, choose_network
 from medseg.dataset.description import Channel
+from medseg.dataset.effort import effort
+from medseg.dataset.explain import Reason, crop_reason, mirror_words, network_reasons, recipe_words
+from medseg.dataset.fingerprint import Fingerprint
+from medseg.dataset.frame import Config, choose_frame
 from medseg.dataset.normalise import ClipAndScale, Normalisation, UnitRange, ZScore
+from medseg.dataset.recipe import augmentation, loss, recipe
+from medseg.dataset.rules import normalisation, tells_sides_apart
 from medseg.errors import MissingPath, PlanError
 from medseg.files import write_text
 from medseg.specs import (
@@ -36,27 +44,9 @@ __all__ = [
     "UnitRange",
     "ZScore",
     "load_plan",
+    "make_plan",
     "save_plan",
 ]
-
-Config = Literal["2d", "3d_full"]
-"""Whether the network sees slices (I, J) or volumes (I, J, K)."""
-
-
-class Reason(BaseModel):
-    """One decision.
-
-    Attributes:
-        what: What was decided ("patch size").
-        value: The decision, for people ("40 x 56 x 40 voxels").
-        why: One sentence.
-    """
-
-    model_config = FROZEN
-
-    what: str
-    value: str
-    why: str
 
 
 class Plan(BaseModel):
@@ -141,6 +131,71 @@ class Plan(BaseModel):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def make_plan(
+    fingerprint: Fingerprint, budget: Budget, *, config: Literal["auto", "2d", "3d_full"] = "auto"
+) -> Plan:
+    """Decide everything. Arithmetic only; the same input gives the same plan.
+
+    Args:
+        fingerprint: The data set.
+        budget: Time, memory and speed.
+        config: Whether the network shall see slices or volumes; "auto" lets the data decide.
+
+    Raises:
+        PlanError: If the memory holds no network, or volumes are asked for and there are none.
+    """
+    frame = choose_frame(fingerprint, config)
+    is_2d = frame.config == "2d"
+    need = Need(
+        spacing_mm=frame.spacing_mm[:2] if is_2d else frame.spacing_mm,
+        grid=frame.grid,
+        in_channels=len(fingerprint.channels),
+        classes=len(fingerprint.labels) + 1,
+        cases=fingerprint.cases,
+    )
+    choice = choose_network(need, budget)
+    spent = effort(choice.network, choice.patch_size, choice.batch_size, budget, need.cases)
+    ways, why_ways = _intensities(fingerprint)
+    found, why_found = recipe(spent.steps, choice.batch_size)
+    varied, why_varied = augmentation(
+        spent,
+        choice.patch_size,
+        frame.spacing_mm,
+        orientation=frame.orientation,
+        sides_differ=tells_sides_apart(fingerprint.labels),
+    )
+    lost, why_lost = loss(prod(choice.patch_size), prod(frame.grid), is_2d=is_2d)
+    return Plan(
+        dataset=fingerprint.dataset,
+        config=frame.config,
+        channels=fingerprint.channels,
+        labels=fingerprint.labels,
+        instances=fingerprint.instances,
+        normalisations=ways,
+        orientation=frame.orientation,
+        spacing_mm=frame.spacing_mm,
+        crop_to_nonzero=fingerprint.nonzero_share < 1,
+        patch_size=choice.patch_size,
+        network=choice.network,
+        loss=lost,
+        augment=varied,
+        recipe=found,
+        window=WindowSpec(patch_size=choice.patch_size),
+        budget=budget,
+        median_grid=frame.grid,
+        reasons=(
+            *frame.reasons,
+            crop_reason(fingerprint),
+            *why_ways,
+            *network_reasons(choice, budget, spent),
+            Reason(what="optimiser", value=recipe_words(found), why=why_found),
+            Reason(what="augmentation", value=mirror_words(varied), why=why_varied),
+            Reason(what="loss", value="Dice and cross-entropy", why=why_lost),
+        ),
+        fingerprint_hash=fingerprint.data_hash,
+    )
+
+
 def save_plan(plan: Plan, path: Path) -> None:
     """Write a plan as JSON, whole or not at all.
 
@@ -173,3 +228,15 @@ def load_plan(path: Path) -> Plan:
             received=f"{where}: {first['msg']}",
             cure="Make it again: medseg plan DATASET --out plan.json.",
         ) from error
+
+
+def _intensities(
+    fingerprint: Fingerprint,
+) -> tuple[tuple[ZScore | ClipAndScale | UnitRange, ...], tuple[Reason, ...]]:
+    """The normalisation of each channel, and why."""
+    ways, reasons = [], []
+    for channel, statistics in zip(fingerprint.channels, fingerprint.statistics, strict=True):
+        how, why = normalisation(channel, statistics, fingerprint.nonzero_share)
+        ways.append(how)
+        reasons.append(Reason(what=f"intensities of {channel.name}", value=how.kind, why=why))
+    return tuple(ways), tuple(reasons)

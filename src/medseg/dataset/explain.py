@@ -1,0 +1,115 @@
+"""Decisions in words."""
+
+from pydantic import BaseModel
+
+from medseg.dataset.choice import Choice
+from medseg.dataset.cost import gmacs, parameter_count, training_memory_bytes
+from medseg.dataset.effort import FULL_WIDTH, Effort
+from medseg.dataset.fingerprint import Fingerprint
+from medseg.dataset.rules import CROP_PAYS
+from medseg.specs import FROZEN, AugmentSpec, Budget, RecipeSpec
+
+
+class Reason(BaseModel):
+    """One decision.
+
+    Attributes:
+        what: What was decided ("patch").
+        value: The decision, for people ("40 x 56 x 40 voxels").
+        why: One or two sentences.
+    """
+
+    model_config = FROZEN
+
+    what: str
+    value: str
+    why: str
+
+
+def crop_reason(fingerprint: Fingerprint) -> Reason:
+    """Whether empty borders are cut off."""
+    share = fingerprint.nonzero_share
+    if share >= 1:
+        return Reason(what="empty borders", value="kept", why="Images reach to their borders.")
+    why = f"{1 - share:.1%} of the median case is empty border"
+    why += ", so z-scores leave zeros out." if share < CROP_PAYS else "."
+    return Reason(what="empty borders", value="cut off", why=why)
+
+
+def network_reasons(choice: Choice, budget: Budget, seen: Effort) -> tuple[Reason, ...]:
+    """Why this network, patch and batch, and how far the time goes."""
+    network, patch_size = choice.network, choice.patch_size
+    memory = budget.memory_bytes / 2**30
+    stages, width = len(network.features), network.features[0]
+    used = training_memory_bytes(network, patch_size, choice.batch_size, device=budget.device)
+    is_smaller = patch_size != choice.full_patch
+    why_patch = (
+        f"Memory would allow {by(choice.full_patch)}; the time does not."
+        if is_smaller
+        else f"The largest patch in the shape of the median case that {memory:.3g} GiB train."
+    )
+    limit = min(choice.memory_batch, choice.most_batch)
+    why_batch = (
+        f"The most that memory ({choice.memory_batch}) and 5 % of the data set "
+        f"({choice.most_batch}) allow."
+        if choice.batch_size == limit
+        else f"{limit} would fit; fewer leave more steps in the time."
+    )
+    return (
+        Reason(what="patch", value=f"{by(patch_size)} voxels", why=why_patch),
+        Reason(
+            what="network",
+            value=f"{stages} stages, {'-'.join(map(str, network.features))} features, "
+            f"{parameter_count(network):,} weights",
+            why=_why_width(width, choice.full_width, budget),
+        ),
+        Reason(what="batch", value=f"{choice.batch_size} patches", why=why_batch),
+        Reason(
+            what="memory",
+            value=f"{used / 2**30:.2g} GiB a step",
+            why=f"{2 * gmacs(network, patch_size):.1f} GFLOP a forward pass of one patch.",
+        ),
+        Reason(
+            what="steps",
+            value=f"{seen.steps:,}" if budget.seconds is None else f"about {seen.steps:,}",
+            why=f"Each case is seen {seen.passes:,.0f} times"
+            + (
+                "."
+                if budget.seconds is None
+                else f" in {duration(budget.seconds)} at {budget.gflops:,.0f} GFLOP/s."
+            ),
+        ),
+    )
+
+
+def _why_width(width: int, full_width: int, budget: Budget) -> str:
+    if width == FULL_WIDTH:
+        return "nnU-Net's width: memory and time allow it."
+    if width == full_width:
+        return "The widest that the memory holds."
+    seconds = duration(budget.seconds or 0)
+    return f"Narrower than nnU-Net's {FULL_WIDTH}: in {seconds} a wider one is not trained enough."
+
+
+def recipe_words(spec: RecipeSpec) -> str:
+    """Optimiser, rate and schedule."""
+    return f"{spec.optimizer} {spec.learning_rate:g}, {spec.schedule}"
+
+
+def mirror_words(spec: AugmentSpec) -> str:
+    """Axes that samples are mirrored along."""
+    names = " ".join("IJK"[axis] for axis in spec.mirror.axes)
+    return f"mirrors along {names}" if names else "no mirrors"
+
+
+def by(numbers: tuple[float, ...]) -> str:
+    """Numbers as "40 x 56 x 40"."""
+    return " x ".join(f"{n:g}" for n in numbers)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "15 min", "2 h"."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
