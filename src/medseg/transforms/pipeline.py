@@ -1,0 +1,56 @@
+"""From a stored case to one training sample."""
+
+import numpy as np
+
+from medseg.dataset.plan import Plan
+from medseg.dataset.store import StoredCase
+from medseg.transforms.augment import apply, draw, region
+from medseg.transforms.warp import Float32
+from medseg.types import GridSize, IntArray
+
+
+def training_sample(
+    stored: StoredCase, plan: Plan, generator: np.random.Generator
+) -> tuple[Float32, IntArray]:
+    """One augmented patch of a case: place it, draw, read only what is needed, apply.
+
+    Args:
+        stored: The preprocessed case.
+        plan: Patch size, spacing, augmentation and share of foreground patches.
+        generator: Gives all random numbers: the same state gives the same sample, bit for bit.
+
+    Returns:
+        Image, float32, shape (C, *patch_size), and class indices, shape `patch_size`.
+    """
+    centre = draw_centre(stored, plan.patch_size, plan.recipe.foreground_share, generator)
+    params = draw(
+        plan.augment, plan.patch_size, plan.spacing_mm, generator, channels=len(plan.channels)
+    )
+    image, labels = stored.read(*region(params, centre, plan.patch_size))
+    return apply(image, labels, params, plan.patch_size)
+
+
+def draw_centre(
+    stored: StoredCase,
+    patch_size: GridSize,
+    foreground_share: float,
+    generator: np.random.Generator,
+) -> tuple[int, int, int]:
+    """Draw which voxel of the case becomes voxel `patch_size // 2` of the patch.
+
+    With probability `foreground_share` it is a voxel of a structure: each structure that the case
+    holds is equally likely. Otherwise every place is. The patch stays inside the case where it can,
+    and a case that is smaller lies in the middle of the patch.
+    """
+    start = np.array([(n - p) // 2 for n, p in zip(stored.grid_size, patch_size, strict=True)])
+    room = np.subtract(stored.grid_size, patch_size)
+    half = np.array([p // 2 for p in patch_size])
+    present = [n for n in range(1, len(stored.class_voxels)) if stored.class_voxels[n]]
+    if generator.random() < foreground_share and present:
+        places = stored.locations(present[generator.integers(len(present))])
+        wanted = places[generator.integers(len(places))] - half
+    else:
+        wanted = generator.integers(np.maximum(room, 0) + 1)
+    start = np.where(room > 0, np.clip(wanted, 0, np.maximum(room, 0)), start)
+    i, j, k = (start + half).tolist()
+    return i, j, k

@@ -1,0 +1,102 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medseg.specs import AugmentSpec, MirrorSpec
+from medseg.transforms.pipeline import draw_centre, training_sample
+
+QUIET = AugmentSpec(
+    **{name: 0.0 for name in AugmentSpec.model_fields if name.endswith("_probability")},
+    mirror=MirrorSpec(),
+)
+
+
+class Case:
+    """A stored case in memory; remembers what was read."""
+
+    def __init__(self, labels, classes=3):
+        self.whole = labels.astype(np.uint8)
+        self.grid_size = labels.shape
+        self.class_voxels = tuple(int((labels == n).sum()) for n in range(classes))
+        self.read_size = None
+
+    def locations(self, class_index):
+        return np.argwhere(self.whole == class_index)
+
+    def read(self, start, size):
+        self.read_size = size
+        pad = 60
+        padded = np.pad(self.whole, pad)
+        crop = tuple(slice(s + pad, s + pad + n) for s, n in zip(start, size, strict=True))
+        return padded[crop][None].astype(np.float32), padded[crop].copy()
+
+
+def plan(patch=(6, 6, 6), foreground_share=0.5, augment=QUIET):
+    return SimpleNamespace(
+        patch_size=patch,
+        spacing_mm=(1.0, 1.0, 1.0),
+        channels=("mr",),
+        augment=augment,
+        recipe=SimpleNamespace(foreground_share=foreground_share),
+    )
+
+
+@pytest.fixture
+def case():
+    labels = np.zeros((20, 16, 12), int)
+    labels[2:4, 2:4, 2:4] = 1
+    labels[12:17, 9:13, 6:10] = 2
+    return Case(labels)
+
+
+def test_a_small_case_lies_in_the_middle(case):
+    patch = (24, 17, 12)
+    centre = draw_centre(case, patch, 1.0, np.random.default_rng(0))
+    image, labels = training_sample(case, plan(patch), np.random.default_rng(0))
+    assert centre == (-2 + 12, -1 + 8, 6)
+    assert np.array_equal(labels[2:22, 1:17], case.whole)
+    assert np.array_equal(image[0], labels)
+
+
+def test_foreground_patches_hold_a_structure_each_as_often(case):
+    generator = np.random.default_rng(0)
+    found = [
+        np.unique(training_sample(case, plan(foreground_share=1), generator)[1]) for _ in range(300)
+    ]
+    assert all(values.max() > 0 for values in found)
+    assert np.mean([1 in values for values in found]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_other_patches_are_anywhere_inside(case):
+    generator = np.random.default_rng(0)
+    starts = np.array([draw_centre(case, (6, 6, 6), 0.0, generator) for _ in range(3000)]) - 3
+    assert starts.min(0).tolist() == [0, 0, 0]
+    assert starts.max(0).tolist() == [14, 10, 6]
+    assert starts.mean(0) == pytest.approx([7, 5, 3], abs=0.4)
+
+
+def test_a_case_without_structures_gives_background():
+    empty = Case(np.zeros((8, 8, 8), int))
+    _, labels = training_sample(empty, plan(foreground_share=1), np.random.default_rng(0))
+    assert not labels.any()
+
+
+def test_only_the_patch_is_read_where_nothing_moves(case):
+    training_sample(case, plan(), np.random.default_rng(0))
+    assert case.read_size == (6, 6, 6)
+
+
+def test_the_same_generator_gives_the_same_sample(case):
+    setting = plan(augment=AugmentSpec(elastic_probability=0.5, elastic_shift_mm=2))
+    for seed in range(10):
+        one, other = (training_sample(case, setting, np.random.default_rng(seed)) for _ in range(2))
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+
+
+def test_slices_of_a_volume_are_samples_of_a_2d_plan(case):
+    setting = plan((8, 8, 1), augment=AugmentSpec(rotation_probability=1))
+    image, labels = training_sample(case, setting, np.random.default_rng(3))
+    assert image.shape == (1, 8, 8, 1)
+    assert labels.shape == (8, 8, 1)
