@@ -42,12 +42,18 @@ class Console:
             return
         from rich import box
         from rich.console import Console as RichConsole
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        wrapped = [Column(name, overflow="fold") for name in columns]
+        table = Table(*wrapped, title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for row in rows:
             table.add_row(*row)
         RichConsole(highlight=False).print(table)
+
+    def complain(self, code: str, sentence: str) -> None:
+        """Print the error of one part of the work on stderr; the rest goes on."""
+        if not self.as_json:
+            print(f"error [{code}]: {sentence}", file=sys.stderr, flush=True)
 
     def result(self, facts: Mapping[str, Any]) -> None:
         """Print the command's outcome for machines."""

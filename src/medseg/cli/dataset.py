@@ -1,0 +1,203 @@
+"""`medseg dataset`: a raw folder becomes a described data set; every fault is listed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medseg.cli.console import EXIT_FAILED, Console, reporting
+
+if TYPE_CHECKING:
+    from medseg.dataset.checks import Fault
+    from medseg.dataset.description import DatasetDescription
+    from medseg.dataset.folds import Folds
+
+app = typer.Typer(
+    help="Import, check, split and fetch data sets.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_Dataset = Annotated[
+    Path, typer.Argument(help="Folder of a described data set, or of any layout that is known.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+@app.command("import")
+def import_dataset(
+    raw: Annotated[Path, typer.Argument(help="Folder: MSD, nnU-Net, BIDS or plain.")],
+    out: Annotated[Path, typer.Option(help="Folder for the description.")],
+    as_json: _Json = False,
+) -> None:
+    """Describe a raw folder in one file; images stay where they are."""
+    with reporting(as_json=as_json) as console:
+        from medseg.dataset.description import save_description
+        from medseg.dataset.importers import open_dataset
+
+        description = open_dataset(raw, progress=console.progress)
+        path = save_description(description, out)
+        _show(console, description)
+        console.say(f"Written: {path}\nNext: medseg dataset check {out}")
+        console.result({**_facts(description), "written": str(path)})
+
+
+@app.command("check")
+def check(
+    dataset: _Dataset,
+    skip_faulty: Annotated[
+        bool, typer.Option(help="Go on without the cases that have an error (needs --out).")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the description without the faulty cases.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Read every file and list all faults, each with its cure."""
+    if skip_faulty and out is None:
+        raise typer.BadParameter("--skip-faulty writes a description: name its folder with --out.")
+    with reporting(as_json=as_json) as console:
+        from medseg.dataset.checks import check_dataset, without_faulty
+        from medseg.dataset.description import save_description
+        from medseg.dataset.importers import open_dataset
+
+        description = open_dataset(dataset, progress=console.progress)
+        root = dataset if dataset.is_dir() else None
+        faults = check_dataset(description, root, progress=console.progress)
+        errors = [fault for fault in faults if fault.severity == "error"]
+        _show_faults(console, description, faults)
+        written = None
+        if skip_faulty and out is not None:
+            written = save_description(without_faulty(description, faults), out)
+            console.say(f"Written without faulty cases: {written}")
+        elif errors:
+            console.say("Go on without the faulty cases: --skip-faulty --out DIR")
+        console.result(
+            {
+                "name": description.name,
+                "cases": len(description.cases),
+                "errors": len(errors),
+                "warnings": len(faults) - len(errors),
+                "faults": [fault.model_dump() for fault in faults],
+                "written": str(written) if written else None,
+            }
+        )
+        if errors and not skip_faulty:
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("split")
+def split(
+    dataset: _Dataset,
+    out: Annotated[Path, typer.Option(help="File for the folds.")] = Path("folds.json"),
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    as_json: _Json = False,
+) -> None:
+    """Share the cases out into folds by patient, with structures of all sizes in each."""
+    with reporting(as_json=as_json) as console:
+        from medseg.dataset.folds import foreground_ml, make_folds, save_folds
+        from medseg.dataset.importers import open_dataset
+
+        description = open_dataset(dataset, progress=console.progress)
+        volumes_ml = foreground_ml(description, progress=console.progress)
+        made = make_folds(description, count=folds, seed=seed, strata=volumes_ml)
+        save_folds(made, out)
+        _show_folds(console, description, made, volumes_ml)
+        console.say(f"Written: {out}")
+        console.result({**made.model_dump(), "written": str(out)})
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of a public data set: hippocampus.")],
+    out: Annotated[Path, typer.Option(help="Folder that its own folder is put in.")] = Path("data"),
+    url: Annotated[
+        str | None, typer.Option(help="Another place of the same archive, such as a mirror.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Download a public data set from its home and check that it came whole."""
+    with reporting(as_json=as_json) as console:
+        from medseg.dataset.fetch import PUBLIC
+        from medseg.dataset.fetch import fetch as fetch_dataset
+
+        folder = fetch_dataset(name, out, url=url, progress=console.progress)
+        console.say(f"{folder} (licence: {PUBLIC[name].licence})")
+        console.say(f"Next: medseg train {folder} --out run --budget 15m")
+        console.result({"folder": str(folder), "licence": PUBLIC[name].licence})
+
+
+def _facts(description: "DatasetDescription") -> dict[str, object]:
+    patients = {case.patient for case in description.cases if case.patient}
+    return {
+        "name": description.name,
+        "cases": len(description.cases),
+        "unlabelled": len(description.unlabelled),
+        "patients": len(patients) or None,
+        "channels": [channel.model_dump() for channel in description.channels],
+        "labels": {label.name: label.value for label in description.labels},
+        "instances": description.instances,
+        "licence": description.licence,
+        "notes": list(description.notes),
+    }
+
+
+def _show(console: Console, description: "DatasetDescription") -> None:
+    facts = _facts(description)
+    channels = (f"{c.name} ({c.modality})" if c.modality else c.name for c in description.channels)
+    labels = (f"{label.value} {label.name}" for label in description.labels)
+    console.table(
+        f"Data set {description.name}",
+        ("", ""),
+        [
+            ("cases", f"{facts['cases']} with a label, {facts['unlabelled']} without"),
+            ("patients", str(facts["patients"] or "not known: each case counts as one")),
+            ("channels", ", ".join(channels)),
+            ("labels", ", ".join(labels)),
+            ("licence", description.licence or "not stated"),
+        ],
+    )
+    for note in description.notes:
+        console.say(f"Note: {note}")
+
+
+def _show_faults(
+    console: Console, description: "DatasetDescription", faults: "tuple[Fault, ...]"
+) -> None:
+    errors = sum(fault.severity == "error" for fault in faults)
+    if faults:
+        console.table(
+            f"Faults of {description.name}",
+            ("case", "fault", "what was found, and the cure"),
+            [
+                (
+                    fault.case or "all",
+                    f"{fault.severity}: {fault.kind}",
+                    f"{fault.what}\n{fault.cure}",
+                )
+                for fault in faults
+            ],
+        )
+    counted = _counted(errors, "error"), _counted(len(faults) - errors, "warning")
+    console.say(f"{_counted(len(description.all_cases), 'case')}: {', '.join(counted)}.")
+
+
+def _show_folds(
+    console: Console,
+    description: "DatasetDescription",
+    folds: "Folds",
+    volumes_ml: dict[str, float],
+) -> None:
+    patient = {case.id: case.patient or case.id for case in description.cases}
+    rows = []
+    for n, ids in enumerate(folds.validation):
+        mean_ml = sum(volumes_ml[case_id] for case_id in ids) / len(ids)
+        rows.append((str(n), str(len(ids)), str(len({patient[i] for i in ids})), f"{mean_ml:.3g}"))
+    console.table(
+        f"{folds.count} folds of {description.name}, seed {folds.seed}",
+        ("fold", "cases", "patients", "mean volume of the structures (ml)"),
+        rows,
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
