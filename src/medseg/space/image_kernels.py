@@ -14,7 +14,7 @@ POLE = np.sqrt(3.0) - 2.0
 """Pole of the cubic B-spline's inverse filter."""
 
 GAIN = 6.0
-"""Its gain, (1 - POLE) * (1 - 1 / POLE)."""
+"""Its gain, (1 - POLE) * (1 - 1 / POLE); left to the weights that follow."""
 
 HORIZON = 16
 """Voxels after which the filter has forgotten an end: POLE**16 is below float32's resolution."""
@@ -30,61 +30,55 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _causal_start(c):
-    """Where the downward filter starts: what the mirrored lines above would have left."""
-    n, m = c.shape
-    start = np.zeros(m, np.float32)
-    for r in range(min(n, HORIZON)):
-        share = POLE**r
-        if n <= HORIZON:
-            share += POLE ** (2 * n - 2 - r) if 0 < r < n - 1 else 0.0
-            share /= 1.0 - POLE ** (2 * n - 2)
-        share = np.float32(share)
-        for k in range(m):
-            start[k] += share * c[r, k]
-    return start
+def _filter_columns(values, start, out):
+    """Values -> coefficients of the interpolating cubic B-spline, divided by `GAIN`.
 
+    Mirrored at the first and the last row.
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _filter_columns(c):
-    """Values -> coefficients of the interpolating cubic B-spline, down each column, in place.
-
-    Mirrored at the first and last centre.
+    Args:
+        values: Rows of values, (n, m), n > 1.
+        start: First column to filter.
+        out: Takes the coefficients of the columns from `start` on, (n, w); may be `values` itself.
 
     Source:
         Unser, Splines: a perfect fit for signal and image processing, IEEE SPM 16(6), 1999.
     """
-    n, m = c.shape
-    pole = np.float32(POLE)
-    c[0] = _causal_start(c)
+    n, width = values.shape[0], min(out.shape[1], values.shape[1] - start)
+    pole, end = np.float32(POLE), np.float32(POLE / (POLE * POLE - 1.0))
+    first = np.zeros(width, np.float32)
+    for r in range(min(n, HORIZON)):
+        share = np.float32(_share_of_start(r, n))
+        for k in range(width):
+            first[k] += share * values[r, start + k]
+    out[0, :width] = first
     for r in range(1, n):
-        for k in range(m):
-            c[r, k] += pole * c[r - 1, k]
-    end = np.float32(POLE / (POLE * POLE - 1.0))
-    for k in range(m):
-        c[n - 1, k] = end * (c[n - 1, k] + pole * c[n - 2, k])
+        for k in range(width):
+            out[r, k] = values[r, start + k] + pole * out[r - 1, k]
+    for k in range(width):
+        out[n - 1, k] = end * (out[n - 1, k] + pole * out[n - 2, k])
     for r in range(n - 2, -1, -1):
-        for k in range(m):
-            c[r, k] = pole * (c[r + 1, k] - c[r, k])
-    gain = np.float32(GAIN)
-    for r in range(n):
-        for k in range(m):
-            c[r, k] *= gain
+        for k in range(width):
+            out[r, k] = pole * (out[r + 1, k] - out[r, k])
+
+
+@njit(cache=True, nogil=True)
+def _share_of_start(r, n):
+    """Share of row `r` of `n` in what all mirrored rows above the first would have left there."""
+    if n > HORIZON:
+        return POLE**r
+    twice = POLE ** (2 * n - 2 - r) if 0 < r < n - 1 else 0.0
+    return (POLE**r + twice) / (1.0 - POLE ** (2 * n - 2))
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def filter_first_axis(source, out):
-    """B-spline coefficients along the first of two axes, shape (n, m)."""
+    """B-spline coefficients, divided by `GAIN`, along the first of two axes; shapes (n, m)."""
     n, m = source.shape
-    strip = np.zeros((n, STRIP), np.float32)
+    strip = np.empty((n, STRIP), np.float32)
     for start in range(0, m, STRIP):
-        width = min(STRIP, m - start)
+        _filter_columns(source, start, strip)
         for r in range(n):
-            for k in range(width):
-                strip[r, k] = source[r, start + k]
-        _filter_columns(strip)
-        for r in range(n):
-            for k in range(width):
+            for k in range(min(STRIP, m - start)):
                 out[r, start + k] = strip[r, k]
 
 
@@ -92,29 +86,37 @@ def filter_first_axis(source, out):
 def _mix(rows, index, weight, out):
     """The weighted sum of some rows."""
     taps, m = index.size, out.size
-    a, b = rows[index[0]], rows[index[min(1, taps - 1)]]
-    wa, wb = weight[0], weight[1] if taps > 1 else np.float32(0)
-    if taps == 1:
-        for k in range(m):
-            out[k] = wa * a[k]
-        return
-    if taps == 2:
-        for k in range(m):
-            out[k] = wa * a[k] + wb * b[k]
-        return
+    a, wa = rows[index[0]], weight[0]
     for k in range(m):
-        out[k] = wa * a[k] + wb * b[k]
-    t = 2
-    while t + 1 < taps:
-        a, b = rows[index[t]], rows[index[t + 1]]
-        wa, wb = weight[t], weight[t + 1]
+        out[k] = wa * a[k]
+    for t in range(1, taps - 2, 3):
+        a, b, c = rows[index[t]], rows[index[t + 1]], rows[index[t + 2]]
+        wa, wb, wc = weight[t], weight[t + 1], weight[t + 2]
         for k in range(m):
-            out[k] += wa * a[k] + wb * b[k]
-        t += 2
-    if t < taps:
+            out[k] += wa * a[k] + wb * b[k] + wc * c[k]
+    for t in range(taps - (taps - 1) % 3, taps):
         a, wa = rows[index[t]], weight[t]
         for k in range(m):
             out[k] += wa * a[k]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _mix_lanes(before, index, weight, after):
+    """As `_mix` for many outputs of LANES columns; the fixed width makes each row one register."""
+    taps = index.shape[1]
+    for k in range(index.shape[0]):
+        a, wa = index[k, 0], weight[k, 0]
+        for lane in range(LANES):
+            after[k, lane] = wa * before[a, lane]
+        for t in range(1, taps - 2, 3):
+            a, b, c = index[k, t], index[k, t + 1], index[k, t + 2]
+            wa, wb, wc = weight[k, t], weight[k, t + 1], weight[k, t + 2]
+            for lane in range(LANES):
+                after[k, lane] += wa * before[a, lane] + wb * before[b, lane] + wc * before[c, lane]
+        for t in range(taps - (taps - 1) % 3, taps):
+            a, wa = index[k, t], weight[k, t]
+            for lane in range(LANES):
+                after[k, lane] += wa * before[a, lane]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -141,7 +143,7 @@ def blend_aligned(source, index, weight, spline, out):
     for i in range(m0):
         _mix(planes, index0[i], weight0[i], flat)
         if spline[0]:
-            _filter_columns(plane)
+            _filter_columns(plane, 0, plane)
         for j in range(0, m1, LANES):
             width = min(LANES, m1 - j)
             for lane in range(width):
@@ -149,9 +151,8 @@ def blend_aligned(source, index, weight, spline, out):
                 for k in range(n2):
                     before[k, lane] = row[k]
             if spline[1]:
-                _filter_columns(before)
-            for k in range(m2):
-                _mix(before, index2[k], weight2[k], after[k])
+                _filter_columns(before, 0, before)
+            _mix_lanes(before, index2, weight2, after)
             for lane in range(width):
                 for k in range(m2):
                     out[i, j + lane, k] = after[k, lane]

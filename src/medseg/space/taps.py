@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from medseg.space.image_kernels import GAIN
+
 Interpolation = Literal["linear", "cubic", "nearest"]
 
 FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
@@ -21,7 +23,7 @@ class Taps(NamedTuple):
 
     Attributes:
         voxel: Index of each neighbour in the source, shape (n, T).
-        weight: Their weights, shape (n, T), summing to 1.
+        weight: Their weights, shape (n, T), summing to 1; to `GAIN` for coefficients.
         spline: Whether the weights are for B-spline coefficients instead of voxel values.
     """
 
@@ -120,6 +122,8 @@ def _folded(
     wide = np.zeros((len(low), count + 2 * reach))
     for n in range(count):
         wide[:, n : n + len(bell)] += weight[:, n : n + 1] * bell
+    if spline:
+        wide *= GAIN
     index = low[:, None] - reach + np.arange(wide.shape[1])
     return Taps(_mirrored(index, size).astype(np.int32), wide.astype(np.float32), spline)
 
