@@ -9,7 +9,6 @@ millimetres, as ITK does it.
 
 import contextlib
 import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from isal import igzip
+from isal import igzip, isal_zlib
 from nibabel.spatialimages import HeaderDataError
 
 from medseg.errors import InvalidGeometry, UnknownFormat, UnreadableFile
@@ -28,6 +27,7 @@ from medseg.volume.geometry import Geometry
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 3
+_DAMAGED = (gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
 _LARGEST_INFLATION = 1032
 """No deflate stream grows by more: a header that asks for more is broken."""
 
@@ -112,7 +112,7 @@ def write_nifti(array: AnyArray, geometry: Geometry, path: Path) -> None:
     voxels = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
     voxels = voxels.astype(_stored_as(voxels.dtype), copy=False)
     header = _make_header(voxels, geometry)
-    flat = memoryview(voxels.ravel(order="F")).cast("B")
+    flat = voxels.ravel(order="F").view(np.uint8).data
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         if path.name.lower().endswith(".gz"):
             with igzip.IGzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
@@ -143,7 +143,7 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, stream)
     except EOFError as error:
         raise _broken(path, "it ends before its last voxel") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise _broken(path, f"its compressed stream is damaged ({error})") from error
 
 

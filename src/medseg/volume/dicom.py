@@ -1,0 +1,176 @@
+"""A folder of DICOM becomes series, a series one Volume, or a DicomError that says why not.
+
+Not scans, and passed over: reports, segmentations, structure sets, dose, presentation states,
+DICOMDIR and files that are no DICOM. Enhanced multi-frame files count as one slice for each frame.
+Stored values become real values by the rescale slope and intercept of each slice.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from medseg.errors import MissingPath, MixedSeries, NoDicom
+from medseg.volume.dicom_pixels import read_pixels
+from medseg.volume.dicom_slices import FileHeader, Slice, class_name, read_headers
+from medseg.volume.dicom_stack import Stack, is_localizer, sort_if_placed, stack_slices
+from medseg.volume.dicom_write import write_series
+from medseg.volume.geometry import Geometry
+from medseg.volume.volume import Source, Volume
+
+__all__ = ["Series", "find_series", "read_series", "read_series_geometry", "write_series"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Images that were made together.
+
+    Attributes:
+        uid: SeriesInstanceUID.
+        study_uid: StudyInstanceUID.
+        paths: Files in the order of position, where they have one.
+        modality: "CT", "MR", "PT" and so on.
+        description: SeriesDescription, as the scanner names it.
+        study_description: StudyDescription.
+        number: SeriesNumber, as text.
+        patient_id: PatientID.
+        is_localizer: Whether all of it are scouts, from which other series were planned.
+        slices: What the header of each image says.
+    """
+
+    uid: str
+    study_uid: str
+    paths: tuple[Path, ...]
+    modality: str
+    description: str
+    study_description: str
+    number: str
+    patient_id: str
+    is_localizer: bool
+    slices: tuple[Slice, ...] = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """Modality, description and number of images: "MR T1 axial (32 images)"."""
+        words = [
+            self.modality or "unknown",
+            self.description or f"series {self.number or self.uid}",
+        ]
+        return f"{' '.join(words)} ({len(self.slices)} images)"
+
+
+def find_series(folder: Path) -> tuple[Series, ...]:
+    """All image series in a folder and below it, localizers too; pixels are not read.
+
+    Args:
+        folder: A folder, or one DICOM file.
+
+    Raises:
+        MissingPath: If nothing is there.
+        UnreadableFile: If a DICOM file is broken.
+    """
+    return _group(_headers(folder))
+
+
+def read_series(folder_or_series: Path | Series) -> Volume:
+    """Read one series as a volume in real values.
+
+    Args:
+        folder_or_series: A folder (searched to the bottom) with one image series, a DICOM file,
+            or a series from `find_series`. Localizers of their own series are left aside.
+
+    Returns:
+        One channel: int16 or int32 where all values are whole, else float32. I runs along the
+        columns, J along the rows, K along the normal of the slices.
+
+    Raises:
+        MissingPath: If nothing is there.
+        NoDicom: If there is no image.
+        MixedSeries: If there are several series, or slices that do not belong together.
+        DicomError: If the slices make no true volume (see `medseg.volume.dicom_stack`) or the
+            pixels cannot be decoded.
+        UnreadableFile: If a DICOM file is broken.
+    """
+    series = _only_series(folder_or_series)
+    stack = stack_series(series)
+    array = read_pixels(stack.slices)[np.newaxis]
+    source = Source(tuple(one.path for one in stack.slices), "dicom", series.modality)
+    return Volume(array, stack.geometry, ("image",), source)
+
+
+def read_series_geometry(folder_or_series: Path | Series) -> Geometry:
+    """Where the voxels of one series lie; pixels are not read.
+
+    Raises:
+        DicomError: As `read_series`.
+        FileError: As `read_series`.
+    """
+    return stack_series(_only_series(folder_or_series)).geometry
+
+
+def stack_series(series: Series) -> Stack:
+    """Slices in order with their geometry.
+
+    Raises:
+        DicomError: If they make no true volume.
+    """
+    return stack_slices(series.slices)
+
+
+def _headers(place: Path) -> list[FileHeader]:
+    if not place.exists():
+        raise MissingPath(
+            "A DICOM folder must be there.", received=str(place), cure="Check the path."
+        )
+    return list(read_headers(place))
+
+
+def _group(headers: Sequence[FileHeader]) -> tuple[Series, ...]:
+    grouped = defaultdict[str, list[FileHeader]](list)
+    for header in headers:
+        if header.slices:
+            grouped[header.series_uid].append(header)
+    return tuple(_series_of(uid, files) for uid, files in grouped.items())
+
+
+def _series_of(uid: str, files: Sequence[FileHeader]) -> Series:
+    slices = sort_if_placed([one for file in files for one in file.slices])
+    facts = files[0].facts
+    return Series(
+        uid=uid,
+        study_uid=facts["StudyInstanceUID"],
+        paths=tuple(dict.fromkeys(one.path for one in slices)),
+        modality=facts["Modality"],
+        description=facts["SeriesDescription"],
+        study_description=facts["StudyDescription"],
+        number=facts["SeriesNumber"],
+        patient_id=facts["PatientID"],
+        is_localizer=all(is_localizer(one) for one in slices),
+        slices=slices,
+    )
+
+
+def _only_series(place: Path | Series) -> Series:
+    if isinstance(place, Series):
+        return place
+    headers = _headers(place)
+    every = _group(headers)
+    scans = [series for series in every if not series.is_localizer] or list(every)
+    if not scans:
+        raise NoDicom(
+            f"{place} must hold DICOM images.", received=_what_else(headers), cure="Check the path."
+        )
+    if len(scans) > 1:
+        shown = "; ".join(map(str, scans[:6])) + ("; ..." if len(scans) > 6 else "")
+        raise MixedSeries(
+            f"{place} must hold one image series.",
+            received=f"{len(scans)}: {shown}",
+            cure="Put each series in a folder of its own, or name the folder of one.",
+        )
+    return scans[0]
+
+
+def _what_else(headers: Sequence[FileHeader]) -> str:
+    kinds = Counter(class_name(header.facts["SOPClassUID"]) for header in headers)
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items()) or "no DICOM file"

@@ -1,0 +1,132 @@
+"""Pixels of a stack of DICOM slices, as real values.
+
+Uncompressed pixels are taken straight from the file's bytes; compressed ones go through whichever
+decoder of pydicom reads them (pylibjpeg, pyjpegls, GDCM).
+"""
+
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.uid import ExplicitVRBigEndian
+
+from medseg.errors import UndecodablePixels
+from medseg.types import AnyArray
+from medseg.volume.dicom_slices import Slice
+
+_PIXEL_TAGS = [
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+]  # fmt: skip
+
+_INT16 = np.iinfo(np.int16)
+_INT32 = np.iinfo(np.int32)
+
+
+def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
+    """Read, scale and stack.
+
+    Args:
+        slices: Images of one size, in the order of K.
+
+    Returns:
+        Real values, shape (I, J, K): int16 where all are whole and fit, else int32, else float32.
+
+    Raises:
+        UndecodablePixels: If pixels are missing, cut short, or compressed in a way that no decoder
+            reads.
+    """
+    columns, rows = slices[0].size
+    pixels = np.empty((len(slices), rows, columns), dtype=_type_for(slices))
+    k = 0
+    for path, group in groupby(slices, key=lambda one: one.path):
+        frames = _stored_frames(path)
+        for one in group:
+            _require_frame(frames, one)
+            _scale_into(pixels[k], frames[one.frame], one)
+            k += 1
+    if pixels.dtype == np.int32 and _fits(pixels.min(), pixels.max(), _INT16):
+        pixels = pixels.astype(np.int16)
+    return pixels.transpose(2, 1, 0)
+
+
+def _type_for(slices: tuple[Slice, ...]) -> np.dtype[Any]:
+    """The smallest type that holds whatever the stored bits can become."""
+    if any(one.slope % 1 or one.intercept % 1 for one in slices):
+        return np.dtype(np.float32)
+    ends = [end * one.slope + one.intercept for one in slices for end in one.stored_range]
+    if _fits(min(ends), max(ends), _INT16):
+        return np.dtype(np.int16)
+    return np.dtype(np.int32 if _fits(min(ends), max(ends), _INT32) else np.float32)
+
+
+def _fits(low: float, high: float, limits: np.iinfo[Any]) -> bool:
+    return bool(limits.min <= low and high <= limits.max)
+
+
+def _scale_into(target: AnyArray, stored: AnyArray, one: Slice) -> None:
+    if (one.slope, one.intercept) == (1.0, 0.0):
+        target[...] = stored
+    elif target.dtype.kind == "f":
+        np.multiply(stored, one.slope, out=target, casting="unsafe")
+        target += one.intercept
+    else:
+        np.multiply(stored, int(one.slope), out=target, dtype=np.int64, casting="unsafe")
+        target += int(one.intercept)
+
+
+def _stored_frames(path: Any) -> AnyArray:
+    """Stored values of one file, shape (number of frames, J, I)."""
+    try:
+        dataset = pydicom.dcmread(path, force=True, specific_tags=_PIXEL_TAGS)
+        if _is_plain(dataset):
+            return _from_bytes(dataset)
+        return np.asarray(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns)
+    except Exception as error:  # decoders raise whatever their C libraries give them
+        raise UndecodablePixels(
+            f"The pixels of {path} must be whole, and compressed as an installed decoder reads it.",
+            received=" ".join(str(error).split())[:160] or type(error).__name__,
+            cure="Copy the file again, or decompress it first (gdcmconv --raw, dcmdjpeg).",
+        ) from error
+
+
+def _is_plain(dataset: Any) -> bool:
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    native = syntax is None or not syntax.is_compressed or syntax.is_deflated
+    wide = dataset.BitsAllocated in (16, 32) or syntax != ExplicitVRBigEndian
+    return bool(native and dataset.BitsAllocated in (8, 16, 32) and wide)
+
+
+def _from_bytes(dataset: Any) -> AnyArray:
+    """Uncompressed values; bits above `BitsStored` (old overlays) are no part of them."""
+    bits, signed = int(dataset.BitsAllocated), int(dataset.PixelRepresentation)
+    order = "<" if dataset.original_encoding[1] else ">"
+    dtype = np.dtype(f"{order}{'i' if signed else 'u'}{bits // 8}")
+    shape = (int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns))
+    count = int(np.prod(shape))
+    if len(dataset.PixelData) < count * dtype.itemsize:
+        raise ValueError(
+            f"{len(dataset.PixelData)} bytes of pixels, where {count * dtype.itemsize} are expected"
+        )
+    values = np.frombuffer(dataset.PixelData, dtype, count).reshape(shape)
+    return _without_upper_bits(values, bits - int(dataset.get("BitsStored") or bits))
+
+
+def _without_upper_bits(values: npt.NDArray[Any], unused: int) -> AnyArray:
+    if unused <= 0:
+        return values
+    if values.dtype.kind == "u":
+        return np.asarray(values & values.dtype.type((1 << values.dtype.itemsize * 8 - unused) - 1))
+    return np.asarray((values << unused) >> unused)
+
+
+def _require_frame(frames: AnyArray, one: Slice) -> None:
+    if one.frame >= len(frames) or frames.shape[1:] != one.size[::-1]:
+        raise UndecodablePixels(
+            "A DICOM file holds the pixels that its header announces.",
+            received=f"{frames.shape} in {one.path.name}, expected {one.size[::-1]}",
+            cure="Copy the file again.",
+        )

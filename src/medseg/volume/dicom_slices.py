@@ -1,0 +1,230 @@
+"""Reading DICOM headers: what a file says about each of its images, in one small record.
+
+A classic file holds one image, an enhanced one many (its frames); both become `Slice`s.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.uid import UID
+
+from medseg.errors import UnreadableFile
+
+_HEADER_TAGS = [
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID",
+    "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "StudyDescription",
+    "SeriesDescription", "SeriesNumber", "PatientID", "PatientName", "ImageType",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsStored", "PixelRepresentation",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+]  # fmt: skip
+
+_NO_IMAGES = (
+    "1.2.840.10008.5.1.4.1.1.66",  # segmentations, registrations, raw data
+    "1.2.840.10008.5.1.4.1.1.481",  # radiotherapy: dose, structures, plans
+    "1.2.840.10008.5.1.4.1.1.30",  # parametric maps
+    "1.2.840.10008.5.1.4.1.1.11",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.88",  # structured reports
+)
+"""SOP classes, and families of them, that may have rows and columns but are no scans."""
+
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+"""How a DICOM file without preamble begins: its file meta information or its SOP class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One image and where it lies. Positions and directions are LPS, as in the file.
+
+    Attributes:
+        path: The file.
+        frame: Which of its frames, from 0.
+        sop_instance_uid: What the file is called in DICOM.
+        size: Columns and rows: the number of voxels along I and J.
+        samples: Numbers in each pixel: 1 for grey.
+        position_mm: Centre of the first pixel, shape (3,).
+        directions: Unit vectors of I (along a row) and J (down a column), shape (2, 3).
+        spacing_mm: Distance between pixel centres along I and J.
+        thickness_mm: Slice thickness, which is not the distance between slices; 0 if not given.
+        slope: Real value = stored value x slope + intercept.
+        intercept: See slope.
+        has_lut: Whether a table stands in place of slope and intercept.
+        stored_range: Lowest and largest value that the stored bits can hold.
+        frame_of_reference: Positions with the same one can be compared.
+        image_type: DICOM's words, such as ("ORIGINAL", "PRIMARY", "LOCALIZER").
+    """
+
+    path: Path
+    frame: int
+    sop_instance_uid: str
+    size: tuple[int, int]
+    samples: int
+    position_mm: npt.NDArray[np.float64] | None
+    directions: npt.NDArray[np.float64] | None
+    spacing_mm: tuple[float, float] | None
+    thickness_mm: float
+    slope: float
+    intercept: float
+    has_lut: bool
+    stored_range: tuple[int, int]
+    frame_of_reference: str
+    image_type: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileHeader:
+    """One DICOM file.
+
+    Attributes:
+        series_uid: Files with the same one were made together.
+        facts: Text of the header by DICOM keyword, "" where it is missing.
+        slices: Its images; none for a report, a segmentation, a DICOMDIR and the like.
+    """
+
+    series_uid: str
+    facts: dict[str, str]
+    slices: tuple[Slice, ...]
+
+
+_FACTS = (
+    "Modality", "StudyInstanceUID", "StudyDescription", "SeriesDescription", "SeriesNumber",
+    "PatientID", "PatientName", "SOPClassUID",
+)  # fmt: skip
+
+
+def read_headers(place: Path) -> Iterator[FileHeader]:
+    """Headers of all DICOM files in a folder and below it, or of one file; others are passed over.
+
+    Raises:
+        UnreadableFile: If a file begins as DICOM and cannot be understood.
+    """
+    paths = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    for path in paths:
+        if _looks_like_dicom(path):
+            yield _read_header(path)
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            block = file.read(132)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    return block[128:] == b"DICM" or (len(block) == 132 and block[:2] in _FIRST_GROUPS)
+
+
+def _read_header(path: Path) -> FileHeader:
+    try:
+        dataset = pydicom.dcmread(
+            path, stop_before_pixels=True, force=True, specific_tags=_HEADER_TAGS
+        )
+        facts = {word: str(dataset.get(word) or "") for word in _FACTS}
+        slices = _slices_of(dataset, path) if _is_image(dataset) else ()
+    except UnreadableFile:
+        raise
+    except Exception as error:  # a broken header makes pydicom raise whatever its parser meets
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    return FileHeader(str(dataset.get("SeriesInstanceUID", "")), facts, slices)
+
+
+def _is_image(dataset: Any) -> bool:
+    sop_class = str(dataset.get("SOPClassUID", ""))
+    if any(sop_class == family or sop_class.startswith(f"{family}.") for family in _NO_IMAGES):
+        return False
+    return bool(dataset.get("Rows")) and bool(dataset.get("Columns"))
+
+
+def _slices_of(dataset: Any, path: Path) -> tuple[Slice, ...]:
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if not groups:
+        return tuple(
+            _slice_of(dataset, dataset, path, frame)
+            for frame in range(int(dataset.get("NumberOfFrames") or 1))
+        )
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    return tuple(
+        _slice_of(dataset, _flattened(group, shared[0]), path, frame)
+        for frame, group in enumerate(groups)
+    )
+
+
+def _flattened(own: Any, shared: Any) -> Any:
+    """The functional groups of one frame as the attributes of a classic image (PS3.3, C.7.6.16)."""
+    flat = pydicom.Dataset()
+    for macro in (
+        "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
+        "PixelValueTransformationSequence",
+    ):  # fmt: skip
+        for item in (own.get(macro) or shared.get(macro) or ())[:1]:
+            flat.update(item)
+    return flat
+
+
+def _slice_of(dataset: Any, place: Any, path: Path, frame: int) -> Slice:
+    orientation = _numbers(place, "ImageOrientationPatient", 6)
+    spacing = _numbers(place, "PixelSpacing", 2)
+    bits, signed = (
+        int(dataset.get("BitsStored") or 16),
+        int(dataset.get("PixelRepresentation") or 0),
+    )
+    return Slice(
+        path=path,
+        frame=frame,
+        sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
+        size=(int(dataset.Columns), int(dataset.Rows)),
+        samples=int(dataset.get("SamplesPerPixel") or 1),
+        position_mm=_numbers(place, "ImagePositionPatient", 3),
+        directions=_unit_vectors(orientation),
+        spacing_mm=None if spacing is None else (float(spacing[1]), float(spacing[0])),
+        thickness_mm=float(place.get("SliceThickness") or 0.0),
+        slope=1.0 if place.get("RescaleSlope") is None else float(place.RescaleSlope),
+        intercept=float(place.get("RescaleIntercept") or 0.0),
+        has_lut=bool(dataset.get("ModalityLUTSequence")),
+        stored_range=(-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1),
+        frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
+        image_type=tuple(str(word) for word in dataset.get("ImageType") or ()),
+    )
+
+
+def _numbers(place: Any, keyword: str, count: int) -> npt.NDArray[np.float64] | None:
+    values = place.get(keyword)
+    if values is None or isinstance(values, str) or len(values) != count:
+        return None
+    numbers = np.array([float(value) for value in values])
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _unit_vectors(orientation: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
+    """Two directions as unit vectors, or None if they are not at right angles."""
+    if orientation is None:
+        return None
+    vectors = orientation.reshape(2, 3)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if abs(lengths - 1).max() > _ROUNDING or abs(vectors[0] @ vectors[1]) > _ROUNDING:
+        return None
+    first = vectors[0] / lengths[0]
+    second = vectors[1] - first * (first @ vectors[1])
+    return np.stack([first, second / np.linalg.norm(second)])
+
+
+_ROUNDING = 1e-2
+"""Directions written with two decimals still count as unit vectors at right angles."""
+
+
+def _unreadable(path: Path, what: str) -> UnreadableFile:
+    return UnreadableFile(
+        f"{path} must be a whole DICOM file.",
+        received=" ".join(what.split())[:160],
+        cure="Export the series again, or take this file away.",
+    )
+
+
+def class_name(sop_class_uid: str) -> str:
+    """What a SOP class is called: "Segmentation Storage"."""
+    return str(UID(sop_class_uid).name) if sop_class_uid else "DICOMDIR or unknown"
