@@ -30,6 +30,7 @@
   + TrainingError            a training that cannot start or go on
     - CannotResume           no checkpoint, or one of another run
     - BudgetTooShort         less time than the steps before training need
+    - TrainingStopped        somebody asked it to stop; its checkpoint is kept
   + EvaluationError          predictions and references that cannot be compared
   + MissingDependency        an optional package is not installed
   + NetworkUnavailable       a download could not be made or did not match its checksum
@@ -237,6 +238,12 @@ class BudgetTooShort(TrainingError):
     """The steps before training need more time than there is."""
 
     code = "training-budget"
+
+
+class TrainingStopped(TrainingError):
+    """Somebody asked the training to stop; its checkpoint is kept."""
+
+    code = "training-stopped"
 
 
 class EvaluationError(MedsegError):

@@ -1,0 +1,168 @@
+"""`medseg train`: a data set in, a bundle out, in the time that is given."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from medseg.cli.console import Console, reporting
+from medseg.cli.durations import seconds_of
+
+if TYPE_CHECKING:
+    from medseg.bundle import Bundle
+    from medseg.dataset.description import DatasetDescription
+    from medseg.training.run import RunSettings
+
+_DEFAULT_BUDGET = "20m"
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(help="A described data set, or any raw folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    budget: Annotated[
+        str | None,
+        typer.Option(help=f"Time of the whole command: 90s, 15m, 1h30m.  [{_DEFAULT_BUDGET}]"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the cases, instead of a budget.")
+    ] = None,
+    arch: Annotated[str, typer.Option(help="Kind of network.")] = "plain_unet",
+    config: Annotated[
+        Literal["auto", "2d", "3d_full"], typer.Option(help="Slices or volumes.")
+    ] = "auto",
+    folds: Annotated[
+        str, typer.Option(help='Folds of five: "0,1" or "all"; without, one network.')
+    ] = "",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = (
+        "auto"
+    ),
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        typer.Option(help="Arithmetic; auto times a few steps."),
+    ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that lies in --out.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    plan: Annotated[Path | None, typer.Option(help="A plan.json to use.")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(help="Also send curves there, such as sqlite:///runs.db.")
+    ] = None,
+    skip_faulty: Annotated[
+        bool, typer.Option("--skip-faulty", help="Leave faulty cases out, and list them.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Train a network on a data set; leaves OUT/bundle, OUT/metrics.json and OUT/report.html."""
+    if budget is not None and epochs is not None:
+        raise typer.BadParameter("give --budget or --epochs, not both")
+    seconds = None if epochs is not None else seconds_of(budget or _DEFAULT_BUDGET)
+    chosen = _folds(folds)
+    with reporting(as_json=as_json) as console:
+        from medseg.allocator import keep_freed_memory
+
+        keep_freed_memory()
+
+        from medseg.training.run import RunSettings
+
+        settings = RunSettings(
+            seconds=seconds, epochs=epochs, arch=arch, config=config, folds=chosen,
+            device=device, precision=precision, seed=seed,
+        )  # fmt: skip
+        description = _opened(dataset, console, skip_faulty=skip_faulty)
+        bundle = _trained(description, out, settings, plan, mlflow, console, resume=resume)
+        _report(bundle, out, console)
+
+
+def _trained(
+    description: "DatasetDescription",
+    out: Path,
+    settings: "RunSettings",
+    plan: Path | None,
+    mlflow: str | None,
+    console: Console,
+    *,
+    resume: bool,
+) -> "Bundle":
+    from medseg.dataset.plan import load_plan
+    from medseg.training.crossval import train as train_on
+    from medseg.training.log import MlflowTracker
+    from medseg.training.schedule import command_clock
+
+    trackers = (
+        (MlflowTracker(mlflow, experiment=description.name, settings=settings.model_dump()),)
+        if mlflow
+        else ()
+    )
+    return train_on(
+        description,
+        out,
+        settings,
+        plan=load_plan(plan) if plan else None,
+        resume=resume,
+        clock=command_clock(_command_age()),
+        trackers=trackers,
+        command=shlex.join(["medseg", *sys.argv[1:]]),
+        progress=console.progress,
+    )
+
+
+def _command_age() -> float:
+    """Seconds since this process began: a budget counts from there."""
+    import time
+
+    import psutil
+
+    return max(0.0, time.time() - float(psutil.Process().create_time()))
+
+
+def _opened(dataset: Path, console: Console, *, skip_faulty: bool) -> "DatasetDescription":
+    """The data set, without its faulty cases if they are to be skipped."""
+    from medseg.dataset.importers import open_dataset
+
+    description = open_dataset(dataset)
+    for note in description.notes:
+        console.progress.note(note)
+    if not skip_faulty:
+        return description
+    from medseg.dataset.checks import check_dataset, without_faulty
+
+    faults = check_dataset(description, dataset, progress=console.progress)
+    kept = without_faulty(description, faults)
+    rows = [[fault.case, fault.kind, fault.what] for fault in faults if fault.severity == "error"]
+    if rows:
+        console.table("Left out", ["case", "fault", "what was found"], rows)
+    return kept
+
+
+def _folds(text: str) -> tuple[int, ...]:
+    """Numbers of folds from "all" or "0,2,4"."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if words == ["all"]:
+        return (0, 1, 2, 3, 4)
+    if not all(word in {"0", "1", "2", "3", "4"} for word in words) or len(set(words)) < len(words):
+        raise typer.BadParameter(f'folds are written like 0,2,4 or all, not "{text}"')
+    return tuple(int(word) for word in words)
+
+
+def _report(bundle: "Bundle", out: Path, console: Console) -> None:
+    """Write the page of the run and say how it went."""
+    from medseg.report.training_page import write_training_report
+
+    page = write_training_report(out)
+    dice: dict[str, float | None] = bundle.metrics["dice"]
+    shown = [[name, "-" if value is None else f"{value:.4f}"] for name, value in dice.items()]
+    cases = len(bundle.provenance.validation_cases)
+    console.table(f"Dice on {cases} {bundle.metrics['measured_on']}", ["structure", "Dice"], shown)
+    console.say(f"Bundle:  {out / 'bundle'}\nFigures: {out / 'metrics.json'}\nReport:  {page}")
+    facts: dict[str, Any] = {
+        "bundle": str(out / "bundle"),
+        "metrics": str(out / "metrics.json"),
+        "report": str(page),
+        "dice": dice,
+        "seconds": bundle.provenance.seconds,
+        "steps": bundle.provenance.steps,
+    }
+    console.result(facts)

@@ -1,0 +1,187 @@
+"""Everything before the first step: splits, machine, plan, arithmetic and store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from medseg.dataset.description import DatasetDescription
+from medseg.dataset.fingerprint import take_fingerprint
+from medseg.dataset.folds import holdout, make_folds
+from medseg.dataset.plan import Plan, load_plan, make_plan, save_plan
+from medseg.dataset.store import Store
+from medseg.errors import CannotResume, TrainingError
+from medseg.progress import Progress
+from medseg.specs import Budget
+from medseg.training.checkpoint import load_checkpoint
+from medseg.training.module import Precision
+from medseg.training.probe import Machine, choose_device, choose_precision, probe_machine
+from medseg.training.run import FOLDS, RunFolder, RunRecord, RunSettings
+from medseg.training.schedule import Clock
+
+
+class Split(NamedTuple):
+    """Who trains and who judges.
+
+    Attributes:
+        fold: Number of the fold; 0 for a single training.
+        training: Cases to learn from.
+        validation: Cases to judge by, in the order they are taken.
+    """
+
+    fold: int
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether nobody judges who trained."""
+        return not set(self.training) & set(self.validation)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run that is ready to train.
+
+    Attributes:
+        folder: Where it lies.
+        settings: What was asked for.
+        description: The data set.
+        splits: Who trains and who judges, in each network.
+        plan: What was decided.
+        store: All cases that are used, preprocessed.
+        machine: Where it trains.
+        precision: In which arithmetic.
+        clock: Seconds of the command, those of earlier runs included.
+        command: The command line, for the record.
+        progress: Told of all that is done.
+    """
+
+    folder: RunFolder
+    settings: RunSettings
+    description: DatasetDescription
+    splits: tuple[Split, ...]
+    plan: Plan
+    store: Store
+    machine: Machine
+    precision: Precision
+    clock: Clock
+    command: str
+    progress: Progress = field(repr=False)
+
+
+def prepare(
+    folder: RunFolder,
+    record: RunRecord,
+    description: DatasetDescription,
+    *,
+    plan: Plan | None,
+    clock: Clock,
+    command: str,
+    progress: Progress,
+) -> Run:
+    """Decide everything that is not decided yet, and preprocess the cases that are used.
+
+    Args:
+        folder: The run; what lies there already is kept.
+        record: What was asked for, and chosen before.
+        description: The data set.
+        plan: A plan to use instead of making one.
+        clock: Seconds of this command.
+        command: The command line, for the record.
+        progress: Told of all that is done.
+    """
+    settings = record.settings
+    splits = make_splits(description, settings)
+    if not all(split.is_held_out for split in splits):
+        progress.note("Too few cases to hold some out: Dice is measured on the training cases.")
+    clock = _continued(clock, folder, splits)
+    machine = probe_machine(choose_device(settings.device))
+    plan = _planned(folder, description, settings, machine, plan, progress)
+    precision = _precision(folder, record, plan, machine, progress)
+    used = sorted({case for split in splits for case in (*split.training, *split.validation)})
+    store = Store.build(
+        folder.store, description, plan, ids=used, workers=machine.cores, progress=progress
+    )
+    return Run(
+        folder, settings, description, splits, plan, store, machine, precision, clock, command,
+        progress,
+    )  # fmt: skip
+
+
+def make_splits(description: DatasetDescription, settings: RunSettings) -> tuple[Split, ...]:
+    """Who trains and who judges, in each network that is asked for."""
+    if not settings.folds:
+        return (Split(0, *holdout(description, seed=settings.seed)),)
+    parts = make_folds(description, count=FOLDS, seed=settings.seed).validation
+    everyone = [case.id for case in description.cases]
+    return tuple(
+        Split(n, tuple(case for case in everyone if case not in set(parts[n])), tuple(parts[n]))
+        for n in settings.folds
+    )
+
+
+def _continued(clock: Clock, folder: RunFolder, splits: Sequence[Split]) -> Clock:
+    """The clock, with the time that an earlier part of this run took until its last checkpoint."""
+    paths = [folder.checkpoint(split.fold) for split in splits]
+    spent = max(
+        (load_checkpoint(path).command_seconds for path in paths if path.is_file()), default=0.0
+    )
+    return lambda: spent + clock()
+
+
+def _planned(
+    folder: RunFolder,
+    description: DatasetDescription,
+    settings: RunSettings,
+    machine: Machine,
+    given: Plan | None,
+    progress: Progress,
+) -> Plan:
+    """The plan of this run: the one it began with, the one that was given, or a new one."""
+    if folder.plan.is_file():
+        plan = load_plan(folder.plan)
+        if given is not None and given != plan:
+            raise CannotResume(
+                "A run is resumed with the plan that it began with.",
+                received="another --plan",
+                cure="Leave --plan out, or start anew in another folder.",
+            )
+        return plan
+    plan = given or _new_plan(description, settings, machine, progress)
+    if plan.channels != description.channels or plan.labels != description.labels:
+        raise TrainingError(
+            "A plan is for data of the same channels and labels.",
+            received=f"a plan for {plan.dataset}",
+            cure="Make one from this data set: medseg plan DATASET --out plan.json.",
+        )
+    save_plan(plan, folder.plan)
+    return plan
+
+
+def _new_plan(
+    description: DatasetDescription, settings: RunSettings, machine: Machine, progress: Progress
+) -> Plan:
+    """Plan for this machine and for one fold's share of the time."""
+    fingerprint = take_fingerprint(description, workers=machine.cores, progress=progress)
+    seconds = settings.seconds / max(1, len(settings.folds)) if settings.seconds else None
+    budget = Budget(
+        seconds=seconds,
+        epochs=settings.epochs,
+        memory_bytes=machine.memory_bytes,
+        device=machine.device,
+        cores=machine.cores,
+        gflops=round(machine.gflops, 1),
+    )
+    return make_plan(fingerprint, budget, config=settings.config)
+
+
+def _precision(
+    folder: RunFolder, record: RunRecord, plan: Plan, machine: Machine, progress: Progress
+) -> Precision:
+    """The arithmetic of this run, chosen once: a resumed run keeps it."""
+    if record.precision is not None:
+        return record.precision
+    precision, why = choose_precision(plan, machine.device, record.settings.precision)
+    progress.note(f"Training in {precision}: {why}.")
+    folder.save(record.model_copy(update={"precision": precision, "precision_why": why}))
+    return precision

@@ -1,0 +1,165 @@
+"""What this machine can do: a few timed convolutions before the plan, a few steps after it."""
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import psutil
+import torch
+from torch import nn
+
+from medseg.dataset.plan import Plan
+from medseg.errors import MissingDependency, TrainingError
+from medseg.losses import build_loss
+from medseg.networks.build import build
+from medseg.training.module import Precision
+
+Device = Literal["cpu", "cuda"]
+
+LEAST_GAIN = 1.1
+"""How many times faster a step in bf16 must be to be chosen on a CPU."""
+
+_WIDTH, _GRID, _REPEATS = 32, (32, 32, 32), 3
+_MEMORY_SHARE = 0.6
+"""Share of the free memory that a training step may take."""
+
+
+class Machine(NamedTuple):
+    """What planning needs to know of a machine.
+
+    Attributes:
+        device: Where to train.
+        name: What the processor or graphics card is called.
+        cores: Processor cores that this process may use.
+        memory_bytes: Memory that a step may take.
+        gflops: Speed of a convolution, forward and backward, in the faster arithmetic.
+    """
+
+    device: Device
+    name: str
+    cores: int
+    memory_bytes: int
+    gflops: float
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
+    """A GPU where there is one, unless told otherwise.
+
+    Raises:
+        MissingDependency: If a GPU is wanted and torch sees none.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise MissingDependency(
+            "Training on a GPU needs a CUDA device and a torch that was built for it.",
+            received=f"torch {torch.__version__} sees none",
+            cure="Leave --device out to train on the CPU.",
+        )
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+def usable_cores() -> int:
+    """Cores that this process may use and torch will use."""
+    with contextlib.suppress(AttributeError):
+        return min(len(os.sched_getaffinity(0)), torch.get_num_threads())
+    return torch.get_num_threads()
+
+
+def probe_machine(device: Device) -> Machine:
+    """Time a 3x3x3 convolution of 32 channels; about a second."""
+    if device == "cuda":
+        free, _ = torch.cuda.mem_get_info()
+        memory, name = int(free * 0.9), torch.cuda.get_device_name()
+    else:
+        memory, name = int(psutil.virtual_memory().available * _MEMORY_SHARE), processor_name()
+    convolution = nn.Conv3d(_WIDTH, _WIDTH, 3, padding=1).to(device)
+    image = torch.randn(2, _WIDTH, *_GRID, device=device)
+
+    def step(dtype: torch.dtype | None) -> None:
+        with _autocast(device, dtype):
+            outputs = convolution(image)
+        torch.autograd.backward(outputs.float().square().mean())
+        convolution.zero_grad()
+
+    seconds = min(
+        _time(lambda dtype=dtype: step(dtype), device)  # type: ignore[misc]
+        for dtype in (None, torch.bfloat16)
+    )
+    # Forward and the gradient of the weights; the image itself needs none.
+    flop = 2 * 2 * image.numel() * _WIDTH * 27
+    return Machine(device, name, usable_cores(), memory, flop / seconds / 1e9)
+
+
+def choose_precision(
+    plan: Plan, device: Device, wanted: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+) -> tuple[Precision, str]:
+    """The arithmetic of the training, and why, as one sentence.
+
+    On a GPU it is bf16, or fp16 where the card has none. On a CPU the planned network takes a few
+    steps in both, and bf16 must be `LEAST_GAIN` times faster: many CPUs only emulate it.
+
+    Raises:
+        TrainingError: If fp16 is wanted on a CPU.
+    """
+    if wanted == "fp16" and device == "cpu":
+        raise TrainingError(
+            "fp16 training needs a GPU.", received="a CPU", cure="Use --precision bf16 or fp32."
+        )
+    if wanted != "auto":
+        return wanted, "as asked for"
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bf16", "this GPU has it") if native else ("fp16", "this GPU has no bf16")
+    full, half = _step_seconds(plan, None), _step_seconds(plan, torch.bfloat16)
+    gain = full / half
+    why = f"a step in bf16 is {gain:.2f} times as fast as in fp32 on this CPU"
+    return ("bf16" if gain >= LEAST_GAIN else "fp32"), why
+
+
+def processor_name() -> str:
+    """What the processor is called."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as stream:  # noqa: PTH123
+        for line in stream:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _step_seconds(plan: Plan, dtype: torch.dtype | None) -> float:
+    network, loss = build(plan.network), build_loss(plan.loss)
+    grid = plan.patch_size[: plan.network.dims]
+    image = torch.randn(plan.recipe.batch_size, plan.network.in_channels, *grid)
+    labels = torch.zeros(plan.recipe.batch_size, *grid, dtype=torch.int64)
+
+    def step() -> None:
+        with _autocast("cpu", dtype):
+            outputs = network(image)
+        torch.autograd.backward(loss(outputs, labels))
+        network.zero_grad()
+
+    return _time(step, "cpu")
+
+
+def _time(step: Callable[[], None], device: Device) -> float:
+    """Least seconds of a few repeats, after one that warms up."""
+    step()
+    seconds = []
+    for _ in range(_REPEATS):
+        _wait_for(device)
+        start = time.perf_counter()
+        step()
+        _wait_for(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _wait_for(device: Device) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _autocast(device: Device, dtype: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None)

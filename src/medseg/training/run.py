@@ -1,0 +1,176 @@
+"""The folder of a run: who it belongs to, and whether a training may begin or go on there."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from medseg.dataset.description import DatasetDescription
+from medseg.dataset.plan import Config
+from medseg.errors import CannotResume, PlanError, TrainingError
+from medseg.files import write_text
+from medseg.networks.build import names
+from medseg.specs import FROZEN
+from medseg.training.module import Precision
+
+
+class RunSettings(BaseModel):
+    """What was asked for.
+
+    Attributes:
+        seconds: Wall time of the whole command; None when `epochs` counts.
+        epochs: Passes over the training cases; None when `seconds` counts.
+        arch: Kind of network.
+        config: 2D, 3D, or the planner's choice.
+        folds: Folds of five to train in turn; none trains one network and holds a part out.
+        device: Where to train.
+        precision: Arithmetic, or "auto" for what is fastest here.
+        seed: Seed of weights, order, augmentation and folds.
+    """
+
+    model_config = FROZEN
+
+    seconds: float | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, ge=1)
+    arch: str = "plain_unet"
+    config: Config | Literal["auto"] = "auto"
+    folds: tuple[int, ...] = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision | Literal["auto"] = "auto"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunSettings":
+        if (self.seconds is None) == (self.epochs is None):
+            raise ValueError("either seconds or epochs say how long")
+        if len(set(self.folds)) != len(self.folds) or not set(self.folds) <= set(range(FOLDS)):
+            raise ValueError(f"folds are numbers from 0 to {FOLDS - 1}, each once")
+        return self
+
+
+FOLDS = 5
+"""Parts of a cross-validation."""
+
+
+class RunRecord(BaseModel):
+    """What a run folder belongs to.
+
+    Attributes:
+        settings: What was asked for.
+        dataset: Name of the data set.
+        cases_hash: SHA-256 over the ids of its cases.
+        precision: The arithmetic that was chosen; None before it was.
+        precision_why: Why, as one sentence.
+    """
+
+    model_config = FROZEN
+
+    settings: RunSettings
+    dataset: str
+    cases_hash: str
+    precision: Precision | None = None
+    precision_why: str = ""
+
+
+class RunFolder:
+    """Names of what lies in a run folder.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record, self.plan = path / "run.json", path / "plan.json"
+        self.store, self.bundle = path / "store", path / "bundle"
+        self.metrics = path / "metrics.json"
+
+    def checkpoint(self, fold: int) -> Path:
+        """The checkpoint of a fold."""
+        return self.path / "checkpoint" / f"fold_{fold}.safetensors"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its training came to its end."""
+        return self.metrics.is_file() and self.bundle.is_dir()
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record."""
+        write_text(self.record, record.model_dump_json(indent=1) + "\n")
+
+    def open(
+        self, settings: RunSettings, description: DatasetDescription, *, resume: bool
+    ) -> RunRecord:
+        """Begin a run here, or go on with the one that is here.
+
+        Raises:
+            TrainingError: If another run is here and it is not to be resumed.
+            CannotResume: If there is none to resume, or it is another one.
+        """
+        ids = json.dumps([case.id for case in description.cases])
+        asked = RunRecord(
+            settings=settings,
+            dataset=description.name,
+            cases_hash=hashlib.sha256(ids.encode()).hexdigest(),
+        )
+        if resume:
+            return self._resumed(asked)
+        _require_known(settings.arch)
+        ours = (self.record, self.plan, self.store, self.bundle, self.metrics)
+        there = [path.name for path in ours if path.exists()]
+        if there:
+            raise TrainingError(
+                f"A run has a folder of its own; {self.path} holds one already.",
+                received=", ".join(there),
+                cure="Choose another --out, or go on with that run: --resume.",
+            )
+        self.save(asked)
+        return asked
+
+    def _resumed(self, asked: RunRecord) -> RunRecord:
+        if not self.record.is_file():
+            raise CannotResume(
+                "Only a run that began can be resumed.",
+                received=f"no run in {self.path}",
+                cure="Leave --resume out to begin one.",
+            )
+        try:
+            found = RunRecord.model_validate_json(self.record.read_bytes())
+        except ValidationError as error:
+            raise CannotResume(
+                f"{self.record} must hold the settings of a run.",
+                received=error.errors()[0]["msg"],
+                cure="Start anew in another folder.",
+            ) from error
+        differing = _differences(found, asked)
+        if differing:
+            raise CannotResume(
+                "A run is resumed with the data and the settings that it began with.",
+                received="; ".join(differing),
+                cure="Give the same settings (a time budget may change), or start anew elsewhere.",
+            )
+        return found.model_copy(update={"settings": asked.settings})
+
+
+def _require_known(arch: str) -> None:
+    if arch not in names():
+        raise PlanError(
+            f"Networks are {', '.join(names())}.",
+            received=repr(arch),
+            cure="Choose one with --arch.",
+        )
+
+
+def _differences(found: RunRecord, asked: RunRecord) -> list[str]:
+    """What differs, as "seed 1 instead of 0"."""
+
+    def facts(record: RunRecord) -> dict[str, Any]:
+        cases = {"data set": record.dataset, "cases": record.cases_hash[:12]}
+        kind = "time" if record.settings.seconds else "epochs"
+        return record.settings.model_dump(exclude={"seconds"}) | cases | {"budget": kind}
+
+    before, now = facts(found), facts(asked)
+    changed = [name for name in now if now[name] != before[name]]
+    return [f"{name} {now[name]} instead of {before[name]}" for name in changed]
