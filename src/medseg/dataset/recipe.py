@@ -37,7 +37,7 @@ def recipe(steps: int, batch_size: int) -> tuple[RecipeSpec, str]:
     decay = min(0.9998, max(0.98, 1 - 10 / max(steps, 1)))
     spec = RecipeSpec(ema_decay=round(decay, 5), batch_size=batch_size)
     return spec, (
-        f"In about {steps:,} steps AdamW learns faster than nnU-Net's SGD, which needs "
+        f"In {steps:,} steps {spec.optimizer} learns more than nnU-Net's SGD, which needs "
         f"{STEPS_FOR_SGD:,}; averaged weights take the place of its long tail."
     )
 
