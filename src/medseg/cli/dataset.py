@@ -163,6 +163,8 @@ def _show(console: Console, description: "DatasetDescription") -> None:
 def _show_faults(
     console: Console, description: "DatasetDescription", faults: "tuple[Fault, ...]"
 ) -> None:
+    from medseg.dataset.naming import counted
+
     errors = sum(fault.severity == "error" for fault in faults)
     if faults:
         console.table(
@@ -177,8 +179,8 @@ def _show_faults(
                 for fault in faults
             ],
         )
-    counted = _counted(errors, "error"), _counted(len(faults) - errors, "warning")
-    console.say(f"{_counted(len(description.all_cases), 'case')}: {', '.join(counted)}.")
+    totals = counted(errors, "error"), counted(len(faults) - errors, "warning")
+    console.say(f"{counted(len(description.all_cases), 'case')}: {', '.join(totals)}.")
 
 
 def _show_folds(
@@ -197,7 +199,3 @@ def _show_folds(
         ("fold", "cases", "patients", "mean volume of the structures (ml)"),
         rows,
     )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

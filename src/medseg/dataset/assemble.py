@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.dataset.description import Case, Channel, DatasetDescription
-from medseg.dataset.naming import channel, visible
+from medseg.dataset.naming import channel, counted, visible
 from medseg.dataset.values import find_meaning, names_beside
 from medseg.errors import DatasetError
 from medseg.progress import SILENT, Progress
@@ -68,7 +68,7 @@ def assemble(raw: RawDataset, *, progress: Progress = SILENT) -> DatasetDescript
     )
     unlabelled = sorted((case for case in raw.cases if not case.label), key=lambda case: case.id)
     if unlabelled:
-        raw.notes.append(f"{len(unlabelled)} images have no label: training leaves them out.")
+        raw.notes.append(f"{counted(len(unlabelled), 'image')} without a label: not trained on.")
     return DatasetDescription(
         name=raw.root.name,
         channels=_channels(labelled, names),

@@ -225,7 +225,7 @@ def _judge_values(
 
 
 def _float_finding(path: Path, array: AnyArray) -> Finding:
-    fractions = int((~(array == np.rint(array))).sum())
+    fractions = int((~(np.isfinite(array) & (array == np.rint(array)))).sum())
     if fractions:
         return Finding(
             "float labels",

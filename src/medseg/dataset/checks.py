@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from medseg.dataset.casecheck import CaseFacts, examine
 from medseg.dataset.description import Case, DatasetDescription
-from medseg.dataset.naming import LEFT_OUT
+from medseg.dataset.naming import LEFT_OUT, counted
 from medseg.errors import FaultyDataset
 from medseg.progress import SILENT, Progress
 from medseg.specs import FROZEN
@@ -90,12 +90,12 @@ def without_faulty(description: DatasetDescription, faults: Iterable[Fault]) -> 
             received=f"errors in all {len(description.cases)}",
             cure="Repair them as `medseg dataset check` says.",
         )
-    left_out = len([case for case in description.all_cases if case.id in faulty])
+    left_out = counted(sum(case.id in faulty for case in description.all_cases), "case")
     return description.model_copy(
         update={
             "cases": kept,
             "unlabelled": tuple(c for c in description.unlabelled if c.id not in faulty),
-            "notes": (*description.notes, f"{left_out} cases with errors were left out."),
+            "notes": (*description.notes, f"Left out because of errors: {left_out}."),
         }
     )
 

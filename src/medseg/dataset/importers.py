@@ -10,7 +10,7 @@ from medseg.dataset.bids import find_bids
 from medseg.dataset.decathlon import find_decathlon, find_nnunet
 from medseg.dataset.description import FILE_NAME, DatasetDescription, load_description
 from medseg.dataset.layouts import find_flat, find_folder_pair, find_patient_folders
-from medseg.dataset.naming import visible
+from medseg.dataset.naming import counted, visible
 from medseg.errors import DatasetError, MissingPath
 from medseg.progress import SILENT, Progress
 
@@ -88,11 +88,10 @@ def _seen(root: Path) -> str:
     if not inside:
         return "an empty folder"
     folders = [path.name for path in inside if path.is_dir()]
-    kinds = Counter("".join(p.suffixes[-2:]) or "no suffix" for p in inside if p.is_file())
+    kinds = Counter("".join(p.suffixes[-2:]) or "without a suffix" for p in inside if p.is_file())
     parts = []
     if folders:
-        parts.append(
-            f"{len(folders)} folders ({', '.join(folders[:4])}{', ...' * (len(folders) > 4)})"
-        )
-    parts += [f"{number} files {kind}" for kind, number in kinds.most_common(4)]
+        shown = ", ".join(folders[:4]) + ", ..." * (len(folders) > 4)
+        parts.append(f"{counted(len(folders), 'folder')} ({shown})")
+    parts += [f"{counted(number, 'file')} {kind}" for kind, number in kinds.most_common(4)]
     return ", ".join(parts) + ", and no label file among them"

@@ -9,6 +9,7 @@ import numpy as np
 
 from medseg.dataset.assemble import RawCase, RawDataset
 from medseg.dataset.naming import (
+    SEPARATORS,
     Group,
     channel_suffix,
     folders_with_images,
@@ -21,7 +22,7 @@ from medseg.dataset.naming import (
 )
 from medseg.errors import DatasetError, MedsegError
 from medseg.types import Mask
-from medseg.volume.io import read_label_map, stem_of
+from medseg.volume.io import is_dicom_file, read_label_map, stem_of
 
 IMAGE_FOLDERS = ("images", "image", "imagestr", "imgs", "img", "inputs", "scans")
 LABEL_FOLDERS = (
@@ -57,7 +58,7 @@ def find_flat(root: Path) -> RawDataset | None:
         _require_one_label(base or root.name, group, root)
         images = group.images or {"": root / f"{base}{_suffix(group.labels[0])}"}
         raw.cases.append(RawCase(base or root.name, images, group.labels[0]))
-    raw.cases.extend(_unlabelled(rest, known={n for c in raw.cases for n in c.images}))
+    raw.cases.extend(_unlabelled(rest, {n for c in raw.cases for n in c.images}, root.name))
     return raw
 
 
@@ -82,9 +83,10 @@ def find_patient_folders(root: Path) -> RawDataset | None:
             raw.cases.append(RawCase(case_id, images, group.labels[0], _patient(folder, above)))
     known = {name for case in raw.cases for name in case.images}
     for folder, (groups, rest) in folders.items():
-        alone = len(rest) > 0 and not groups
-        for case in _unlabelled(rest, known):
-            case.id = folder.name if alone and len(rest) <= max(1, len(known)) else case.id
+        unlabelled = _unlabelled(rest, known, folder.name)
+        for case in unlabelled:
+            alone = len(unlabelled) == 1 and not groups
+            case.id = folder.name if alone else case.id
             case.patient = _patient(folder, above)
             raw.cases.append(case)
     _make_ids_unique(raw.cases)
@@ -108,7 +110,7 @@ def _parts(folder: Path) -> list[str]:
 
 
 def _pair_part(raw: RawDataset, images: Path, labels: Path, *, patient: str | None) -> None:
-    image_paths = image_files(images) if images.is_dir() else []
+    image_paths = [*image_files(images), *_dicom_folders(images)] if images.is_dir() else []
     label_paths = image_files(labels) if labels.is_dir() else []
     groups, rest = pair(image_paths, _label_bases(label_paths, {stem_of(p) for p in image_paths}))
     suffix = _suffix(image_paths[0] if image_paths else label_paths[0])
@@ -117,10 +119,16 @@ def _pair_part(raw: RawDataset, images: Path, labels: Path, *, patient: str | No
         found = group.images or {"": images / f"{base}{suffix}"}
         raw.cases.append(RawCase(base, found, group.labels[0], patient))
     known = {name for case in raw.cases for name in case.images}
-    for case in _unlabelled(rest, known):
+    for case in _unlabelled(rest, known, images.name):
         case.patient = patient
         raw.cases.append(case)
     _make_ids_unique(raw.cases)
+
+
+def _dicom_folders(folder: Path) -> list[Path]:
+    """Folders below that hold a DICOM series each."""
+    folders = [path for path in visible(folder) if path.is_dir() and not image_files(path)]
+    return [path for path in folders if any(map(is_dicom_file, visible(path)[:1]))]
 
 
 def _label_bases(labels: list[Path], image_stems: set[str]) -> dict[str, list[Path]]:
@@ -136,7 +144,7 @@ def _label_bases(labels: list[Path], image_stems: set[str]) -> dict[str, list[Pa
         if stem not in image_stems and before and before in image_stems:
             stem = before
         elif stem not in image_stems:
-            fits = [s for s in image_stems if stem.startswith(s) and stem[len(s)] in "_-. "]
+            fits = [s for s in image_stems if stem.startswith(s) and stem[len(s)] in SEPARATORS]
             stem = max(fits, key=len, default=before or stem)
         bases.setdefault(stem, []).append(path)
     return bases
@@ -181,17 +189,28 @@ def _add_own_masks(raw: RawDataset, folders: dict[Path, dict[str, Group]]) -> No
     )
 
 
-def _unlabelled(rest: dict[str, Path], known: Iterable[str]) -> list[RawCase]:
-    """Images without a label, channels put together by the endings that labelled cases have."""
+def _unlabelled(rest: dict[str, Path], known: Iterable[str], home: str) -> list[RawCase]:
+    """Images without a label, channels put together by the endings that labelled cases have.
+
+    Args:
+        rest: Stem -> image.
+        known: Channel names of labelled cases.
+        home: The id of a case whose files are named by their channels alone.
+    """
     endings = sorted((name for name in known if name), key=len, reverse=True)
     cases: dict[str, RawCase] = {}
     for stem, path in rest.items():
-        ending = next((name for name in endings if stem.endswith(name)), "")
-        base = stem.removesuffix(ending).rstrip("_-. ") if ending else stem
-        if not ending and (numbered := channel_suffix(stem)) and endings:
+        ending = next((name for name in endings if _ends(stem, name)), "")
+        base = stem.removesuffix(ending).rstrip(SEPARATORS)
+        if not ending and endings and (numbered := channel_suffix(stem)):
             base, ending = numbered[0], stem[len(numbered[0]) + 1 :]
-        cases.setdefault(base or stem, RawCase(base or stem, {})).images[ending] = path
+        case = cases.setdefault(base or home, RawCase(base or home, {}))
+        case.images[ending] = path
     return list(cases.values())
+
+
+def _ends(stem: str, ending: str) -> bool:
+    return stem == ending or (stem.endswith(ending) and stem[-len(ending) - 1] in SEPARATORS)
 
 
 def _make_ids_unique(cases: list[RawCase]) -> None:
@@ -231,7 +250,7 @@ def _overlap(base: str, paths: list[Path]) -> str:
     masks: dict[str, Mask] = {}
     for path in paths:
         try:
-            masks[stem_of(path).removeprefix(base).strip("_-. ")] = np.asarray(
+            masks[stem_of(path).removeprefix(base).strip(SEPARATORS)] = np.asarray(
                 read_label_map(path).array > 0
             )
         except MedsegError:

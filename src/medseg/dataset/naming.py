@@ -17,7 +17,9 @@ _LABEL_WORD = re.compile(
 )
 _IMAGE_WORD = re.compile(r"(?:^|[_\-. ])(?:image|img|scan|volume|data)$", re.IGNORECASE)
 _CHANNEL = re.compile(r"^(?P<base>.*)_(?P<index>\d{4})(?:_(?P<name>[A-Za-z][A-Za-z0-9]*))?$")
-_SEPARATORS = "_-. "
+SEPARATORS = "_-. "
+"""What stands between the words of a file name."""
+
 
 _MODALITIES = {
     "CT": "ct cta cect ncct cbct",
@@ -43,6 +45,11 @@ class Group:
 
     labels: list[Path] = field(default_factory=list)
     images: dict[str, Path] = field(default_factory=dict)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, in words: "1 case", "2 cases"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def modality_of(name: str) -> str:
@@ -151,12 +158,12 @@ def _continued(stem: str, groups: dict[str, Group]) -> tuple[str, str] | None:
     fits = [
         base
         for base in open_bases
-        if not base or (stem.startswith(base) and stem[len(base)] in _SEPARATORS)
+        if not base or (stem.startswith(base) and stem[len(base)] in SEPARATORS)
     ]
     if not fits:
         return None
     base = max(fits, key=len)
-    return base, stem[len(base) :].lstrip(_SEPARATORS)
+    return base, stem[len(base) :].lstrip(SEPARATORS)
 
 
 def _add(group: Group, name: str, path: Path) -> None:
