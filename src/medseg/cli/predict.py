@@ -1,0 +1,105 @@
+"""`medseg predict`: scans in, masks out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from medseg.cli.console import EXIT_FAILED, Console, reporting
+
+if TYPE_CHECKING:
+    from medseg.inference.record import CaseOutcome
+
+
+def predict(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Image files, folders of image files, or DICOM folders."),
+    ],
+    model: Annotated[
+        str, typer.Option(help="Name of a bundle in the box, or a bundle's or a run's folder.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the masks and predictions.json.")],
+    engine: Annotated[
+        Literal["auto", "torch", "onnx", "openvino", "tensorrt"],
+        typer.Option(help="What runs the network."),
+    ] = "auto",
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Also show the images mirrored: up to 8 times the work."),
+    ] = False,
+    mask_format: Annotated[
+        Literal["nifti", "dicom-seg", "same"],
+        typer.Option("--format", help='Of the masks; "same" is that of the input.'),
+    ] = "nifti",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="What it computes with.")
+    ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the masks that an earlier run has finished.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Segment scans: one mask for each case, volumes in ml and a first estimate of quality."""
+    with reporting(as_json=as_json) as console:
+        from medseg.allocator import keep_freed_memory
+
+        keep_freed_memory()
+
+        from medseg.bundle import load_bundle
+        from medseg.inference.batch import predict_cases
+        from medseg.inference.inputs import find_inputs
+        from medseg.inference.predict import Predictor
+
+        predictor = Predictor(
+            load_bundle(model), engine=engine, device=device, precision=precision, mirrors=tta
+        )
+        if tta and not predictor.ensemble.mirrors[1:]:
+            console.progress.note("This bundle was trained without mirrors: --tta changes nothing.")
+        cases = find_inputs(inputs, progress=console.progress)
+        outcomes = predict_cases(
+            cases, predictor, out, format=mask_format, resume=resume, progress=console.progress
+        )
+        _report(console, outcomes, out)
+        if any(outcome.status == "failed" for outcome in outcomes):
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _report(console: Console, outcomes: "list[CaseOutcome]", out: Path) -> None:
+    """A table of what was found, one sentence for each case without a mask, and where it lies."""
+    done = [outcome for outcome in outcomes if outcome.status == "done"]
+    if done:
+        names = list(done[0].volumes_ml)
+        shown = names if len(names) <= 6 else []
+        heads = [f"{name}, ml" for name in shown] or ["structures found"]
+        console.table(
+            "Predicted", ["case", *heads, "quality", "look at", "s"], [_row(x, shown) for x in done]
+        )
+        console.say(f"{len(done)} masks and predictions.json are in {out}")
+    for outcome in outcomes:
+        if outcome.error is not None:
+            console.complain(outcome.error.code, f"{outcome.case}: {outcome.error.message}")
+    console.result(
+        {
+            "out": str(out),
+            "cases": [x.model_dump(mode="json", exclude_defaults=True) for x in outcomes],
+        }
+    )
+
+
+def _row(outcome: "CaseOutcome", shown: list[str]) -> list[str]:
+    quality = outcome.quality
+    if shown:
+        facts = [f"{outcome.volumes_ml[name]:.2f}" for name in shown]
+    else:
+        facts = [
+            f"{sum(ml > 0 for ml in outcome.volumes_ml.values())} of {len(outcome.volumes_ml)}"
+        ]
+    return [
+        outcome.case,
+        *facts,
+        f"{quality.score:.2f}" if quality else "",
+        f"{len(quality.flags)} flags" if quality and quality.flags else "",
+        f"{outcome.seconds:.1f}",
+    ]
