@@ -33,7 +33,7 @@ def evaluate(
     """Score masks against references: Dice, IoU, surface distances in mm, and a report."""
     with reporting(as_json=as_json) as console:
         from medseg.report.names import read_labels
-        from medseg.report.page import write_report
+        from medseg.report.page import remarks, write_report
         from medseg.report.score import evaluate as evaluate_folders
         from medseg.report.tables import as_json as scores_as_json
         from medseg.report.tables import save_scores
@@ -49,6 +49,8 @@ def evaluate(
         save_scores(evaluation, out)
         report = write_report(evaluation, out / "report.html", progress=console.progress)
         _show(evaluation, console)
+        for sentence in remarks(evaluation):
+            console.say(sentence)
         console.say(f"Report: {report.resolve()}")
         console.result({**scores_as_json(evaluation), "report": str(report)})
 
@@ -62,30 +64,6 @@ def _show(evaluation: "Evaluation", console: Console) -> None:
         ("label", "Dice", "IoU", "HD95 mm", "ASSD mm", "NSD", "missed", "invented"),
         rows,
     )
-    for sentence in remarks(evaluation):
-        console.say(sentence)
-
-
-def remarks(evaluation: "Evaluation") -> list[str]:
-    """What the numbers do not show: files without partner."""
-    missing, extra = evaluation.missing, evaluation.pairs.extra
-    left_out = len(evaluation.pairs.missing) - len(missing)
-    sentences = []
-    if missing:
-        sentences.append(
-            f"No prediction for {_some(missing)}: counted as missed "
-            "(--only-predicted leaves such cases out)."
-        )
-    if left_out:
-        sentences.append(f"{left_out} cases without a prediction were left out.")
-    if extra:
-        sentences.append(f"No reference for {_some(extra)}: not scored.")
-    return sentences
-
-
-def _some(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{len(names)} cases ({shown}{', ...' if len(names) > 5 else ''})"
 
 
 def _row(name: str, summary: "LabelSummary") -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from medseg.dataset.description import FILE_NAME, Case, DatasetDescription
 from medseg.dataset.importers import open_dataset
 from medseg.errors import EvaluationError, MissingPath
+from medseg.report.names import read_record
 from medseg.volume.io import is_image_file, stem_of
 
 
@@ -19,7 +20,7 @@ class Pair:
         reference: File of the reference.
         predicted: File of the prediction, or None where there is none.
         entry: The case in its data set, where the references are one.
-        image: A file of the image itself, where one lies beside the references.
+        image: A file or DICOM folder of the image itself, where one is known.
     """
 
     case: str
@@ -68,8 +69,9 @@ def find_pairs(predictions: Path, references: Path) -> Pairs:
                 cure="Check the spelling of the path.",
             )
     if predictions.is_file() and references.is_file():
-        image = _image_beside(references)
-        return Pairs((Pair(stem_of(references), references, predictions, image=image),))
+        image = _image_beside(references) or _sources(predictions.parent).get(_stem(predictions))
+        return Pairs((Pair(_stem(references), references, predictions, image=image),))
+    sources = _sources(predictions if predictions.is_dir() else predictions.parent)
     predicted = _by_stem([predictions] if predictions.is_file() else _masks(predictions))
     dataset = _dataset(references)
     if dataset is not None:
@@ -81,7 +83,12 @@ def find_pairs(predictions: Path, references: Path) -> Pairs:
     else:
         files = _by_stem([references] if references.is_file() else _masks(references))
         wanted = [
-            Pair(stem, file, predicted.pop(stem, None), image=_image_beside(file))
+            Pair(
+                stem,
+                file,
+                predicted.pop(stem, None),
+                image=_image_beside(file) or sources.get(stem),
+            )
             for stem, file in files.items()
         ]
     if not any(pair.predicted for pair in wanted):
@@ -121,7 +128,7 @@ def _masks(folder: Path) -> list[Path]:
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
-        stem = path.stem if path.suffix.lower() == ".dcm" else stem_of(path)
+        stem = _stem(path)
         if stem in found:
             raise EvaluationError(
                 "A case has one mask in a folder.",
@@ -130,6 +137,20 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
             )
         found[stem] = path
     return found
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.suffix.lower() == ".dcm" else stem_of(path)
+
+
+def _sources(folder: Path) -> dict[str, Path]:
+    """From what each mask of a folder was predicted: the first file, or the DICOM folder."""
+    cases = read_record(folder).get("cases", [])
+    return {
+        case["case"]: Path(case["sources"][0])
+        for case in (cases if isinstance(cases, list) else [])
+        if isinstance(case, dict) and case.get("sources") and isinstance(case.get("case"), str)
+    }
 
 
 def _image_beside(reference: Path) -> Path | None:

@@ -208,7 +208,7 @@ def _default(case: CaseScores) -> LabelScores:
 def _recorded(predictions: Path) -> Labels | None:
     """Names from the record that a prediction leaves beside its masks."""
     folder = predictions if predictions.is_dir() else predictions.parent
-    return labels_within(read_record(folder)) or None
+    return labels_within({"labels": read_record(folder).get("labels")}) or None
 
 
 def _read_mask(path: Path, labels: Labels | None, reference: Geometry | None) -> LabelMap:

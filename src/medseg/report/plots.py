@@ -1,0 +1,222 @@
+"""Figures of a page: distributions of scores, scores against size, training curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from medseg.report.figures import INK, as_svg, name_points, quiet_axes
+from medseg.report.score import Evaluation
+from medseg.volume.labels import PALETTE, colour_of
+
+_MARKERS = "osD^vPX*"
+_LOST = "#d55e00"
+_JITTER = 0.2
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Scores of one structure.
+
+    Attributes:
+        name: Of the structure.
+        colour: Of its points.
+        numbers: One for each case; inf where the structure was missed or invented.
+        cases: Names of the cases.
+    """
+
+    name: str
+    colour: str
+    numbers: Numbers
+    cases: tuple[str, ...]
+
+
+def strips_of(evaluation: Evaluation, metric: str) -> list[Strip]:
+    """Scores of all structures, cases with both masks empty left out."""
+    strips = []
+    for label in evaluation.labels:
+        cases = [c for c in evaluation.cases if c.scores[label.value].status != "both_empty"]
+        numbers = [getattr(case.scores[label.value], metric) for case in cases]
+        names = tuple(case.pair.case for case in cases)
+        colour = colour_of(evaluation.labels, label)
+        strips.append(Strip(label.name, colour, np.array(numbers, float), names))
+    return strips
+
+
+def distributions(evaluation: Evaluation) -> str:
+    """Each case's Dice, HD95 and surface Dice by structure: points, box and mean, as SVG."""
+    panels = {
+        "Dice": strips_of(evaluation, "dice"),
+        "HD95 (mm)": strips_of(evaluation, "hd95"),
+        f"Surface Dice at {evaluation.tolerance_mm:g} mm": strips_of(evaluation, "nsd"),
+    }
+    svg = as_svg(_draw_strips, panels)
+    for p, strips in enumerate(panels.values()):
+        for n, strip in enumerate(strips):
+            shown = np.isfinite(strip.numbers)
+            for group, mask in (("points", shown), ("lost", ~shown)):
+                named = zip(strip.cases, strip.numbers, mask, strict=True)
+                words = [f"{case}: {_spoken(number)}" for case, number, keep in named if keep]
+                svg = name_points(svg, f"{group}-{p}-{n}", words)
+    return svg
+
+
+def _spoken(number: float) -> str:
+    return f"{number:.3g}" if math.isfinite(number) else "missed or invented"
+
+
+def _draw_strips(panels: Mapping[str, Sequence[Strip]]) -> Figure:
+    rows = max(len(strips) for strips in panels.values())
+    figure = Figure(figsize=(11.0, 1.0 + 0.74 * rows), layout="constrained")
+    shape = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for p, (axes, (title, strips)) in enumerate(zip(shape, panels.items(), strict=True)):
+        axes.set_title(title)
+        quiet_axes(axes)
+        numbers = np.concatenate([strip.numbers for strip in strips])
+        lost_at = _distance_axis(axes, numbers) if "(mm)" in title else _share_axis(axes, numbers)
+        for n, strip in enumerate(strips):
+            _draw_strip(axes, n, strip, lost_at, f"{p}-{n}")
+        axes.set_yticks(range(len(strips)), [strip.name for strip in strips])
+        axes.set_ylim(rows - 0.5, -0.5)
+    return figure
+
+
+def _share_axis(axes: Axes, numbers: Numbers) -> float:
+    """From the whole tenth below the lowest share to 1; missed structures lie at 0 themselves."""
+    low = max(math.floor(float(numbers.min(initial=0.9)) * 10 - 1e-9) / 10, 0.0)
+    axes.set_xticks(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, 1.0))
+    axes.set_xlim(low - 0.02 * (1 - low), 1.0 + 0.02 * (1 - low))
+    return 0.0
+
+
+def _distance_axis(axes: Axes, numbers: Numbers) -> float:
+    """From 0 mm on; infinite distances get a place of their own, which is returned."""
+    finite = numbers[np.isfinite(numbers)]
+    high = max(float(finite.max(initial=0.0)) * 1.06, 1.0)
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0.0, high)
+    axes.set_xticks([tick for tick in ticks if tick <= high])
+    if finite.size == numbers.size:
+        axes.set_xlim(-0.02 * high, high)
+        return high
+    axes.set_xlim(-0.02 * high, high * 1.18)
+    axes.axvspan(high * 1.02, high * 1.18, color=INK, alpha=0.06, linewidth=0)
+    axes.text(
+        high * 1.1, 1.01, "lost", color=_LOST, fontsize=9, ha="center", va="bottom",
+        transform=axes.get_xaxis_transform(),
+    )  # fmt: skip
+    return high * 1.1
+
+
+def _draw_strip(axes: Axes, row: int, strip: Strip, lost_at: float, group: str) -> None:
+    """Points above, their box below."""
+    found = strip.numbers[np.isfinite(strip.numbers)]
+    lost, many = strip.numbers.size - found.size, strip.numbers.size > 400
+    axes.scatter(
+        found, row - 0.1 + _spread(found.size), s=9 if many else 20, color=strip.colour,
+        alpha=0.35 if many else 0.6, linewidths=0, gid=f"points-{group}",
+        clip_on=False,
+        rasterized=strip.numbers.size > 3000,
+    )  # fmt: skip
+    axes.scatter(
+        np.full(lost, lost_at), row - 0.1 + _spread(lost), s=30, color=_LOST, marker="x",
+        linewidths=1.6, gid=f"lost-{group}",
+    )  # fmt: skip
+    if found.size >= 5:
+        thin = {"color": INK, "linewidth": 1.0}
+        axes.boxplot(
+            [found], positions=[row + 0.27], widths=0.17, orientation="horizontal",
+            showfliers=False, manage_ticks=False, boxprops=thin, whiskerprops=thin, capprops=thin,
+            medianprops={"color": INK, "linewidth": 2.2},
+        )  # fmt: skip
+
+
+def _spread(count: int) -> Numbers:
+    """The same places every time: evenly spaced by the golden ratio, so that points lie apart."""
+    return np.asarray(((np.arange(count) * 0.6180339887) % 1.0 - 0.5) * 2 * _JITTER, np.float64)
+
+
+def dice_against_volume(evaluation: Evaluation) -> str:
+    """Dice of each case against the structure's volume in the reference, as SVG."""
+    svg = as_svg(_draw_volumes, evaluation)
+    for n, label in enumerate(evaluation.labels):
+        words = [
+            f"{case.pair.case}: {scores.reference_ml:.3g} ml, Dice {scores.dice:.3f}"
+            for case in evaluation.cases
+            if (scores := case.scores[label.value]).reference_ml > 0
+        ]
+        svg = name_points(svg, f"volume-{n}", words)
+    return svg
+
+
+def _draw_volumes(evaluation: Evaluation) -> Figure:
+    figure = Figure(figsize=(11.0, 3.9), layout="constrained")
+    axes = figure.subplots()
+    largest, smallest, lowest = 0.0, math.inf, 0.9
+    for n, label in enumerate(evaluation.labels):
+        every = [case.scores[label.value] for case in evaluation.cases]
+        scores = [one for one in every if one.reference_ml > 0]
+        if not scores:
+            continue
+        volumes, dices = [x.reference_ml for x in scores], [x.dice for x in scores]
+        largest, smallest = max(largest, *volumes), min(smallest, *volumes)
+        lowest = min(lowest, *dices)
+        axes.scatter(
+            volumes, dices, s=26, color=colour_of(evaluation.labels, label), alpha=0.65,
+            linewidths=0, marker=_MARKERS[n // len(PALETTE) % len(_MARKERS)], label=label.name,
+            clip_on=False, gid=f"volume-{n}",
+        )  # fmt: skip
+    if largest > 20 * smallest:
+        axes.set_xscale("log")
+    axes.set_ylim(max(math.floor(lowest * 10 - 1e-9) / 10, 0.0) - 0.02, 1.02)
+    axes.set_xlabel("Volume in the reference (ml)")
+    axes.set_ylabel("Dice")
+    figure.legend(loc="outside right upper", handletextpad=0.2, labelspacing=0.7)
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a training plot.
+
+    Attributes:
+        name: What it is.
+        x: Minutes or steps.
+        y: Values, NaN where there is none.
+        dots: Whether each value is marked, for rare ones.
+    """
+
+    name: str
+    x: Numbers
+    y: Numbers
+    dots: bool = False
+
+
+def curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> str:
+    """Training curves side by side, as SVG."""
+    return as_svg(_draw_curves, panels, x_label)
+
+
+def _draw_curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> Figure:
+    figure = Figure(figsize=(11.0, 3.4), layout="constrained")
+    shape = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, lines) in zip(shape, panels.items(), strict=True):
+        for n, curve in enumerate(lines):
+            known = np.isfinite(curve.y)
+            axes.plot(
+                curve.x[known], curve.y[known], color=PALETTE[n % len(PALETTE)], linewidth=1.8,
+                marker="o" if curve.dots else None, markersize=4, label=curve.name,
+            )  # fmt: skip
+        axes.set_title(title)
+        axes.set_xlabel(x_label)
+        axes.margins(x=0.01)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        if len(lines) > 1:
+            axes.legend(loc="best", fontsize=9)
+    return figure
