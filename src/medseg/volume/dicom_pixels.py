@@ -4,6 +4,7 @@ Uncompressed pixels are taken straight from the file's bytes; compressed ones go
 decoder of pydicom reads them (pylibjpeg, pyjpegls, GDCM).
 """
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -22,9 +23,6 @@ _PIXEL_TAGS = [
     "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 ]  # fmt: skip
 
-_INT16 = np.iinfo(np.int16)
-_INT32 = np.iinfo(np.int32)
-
 
 def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
     """Read, scale and stack.
@@ -40,42 +38,54 @@ def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
             reads.
     """
     columns, rows = slices[0].size
-    pixels = np.empty((len(slices), rows, columns), dtype=_type_for(slices))
+    pixels = np.empty((len(slices), rows, columns), dtype=_first_type(slices))
     k = 0
     for path, group in groupby(slices, key=lambda one: one.path):
         frames = _stored_frames(path)
         for one in group:
             _require_frame(frames, one)
-            _scale_into(pixels[k], frames[one.frame], one)
+            stored = frames[one.frame]
+            if pixels.dtype == np.int16 and not _fits_int16(stored, one):
+                pixels = pixels.astype(np.int32)
+            _scale_into(pixels[k], stored, one)
             k += 1
-    if pixels.dtype == np.int32 and _fits(pixels.min(), pixels.max(), _INT16):
-        pixels = pixels.astype(np.int16)
     return pixels.transpose(2, 1, 0)
 
 
-def _type_for(slices: tuple[Slice, ...]) -> np.dtype[Any]:
-    """The smallest type that holds whatever the stored bits can become."""
+def _first_type(slices: tuple[Slice, ...]) -> np.dtype[Any]:
+    """Integer where scaling keeps values whole and within 32 bits, whatever is stored."""
     if any(one.slope % 1 or one.intercept % 1 for one in slices):
         return np.dtype(np.float32)
-    ends = [end * one.slope + one.intercept for one in slices for end in one.stored_range]
-    if _fits(min(ends), max(ends), _INT16):
-        return np.dtype(np.int16)
-    return np.dtype(np.int32 if _fits(min(ends), max(ends), _INT32) else np.float32)
+    ends = [end for one in slices for end in _scaled_ends(one.stored_range, one)]
+    return np.dtype(np.int16 if _fits(ends, np.iinfo(np.int32)) else np.float32)
 
 
-def _fits(low: float, high: float, limits: np.iinfo[Any]) -> bool:
-    return bool(limits.min <= low and high <= limits.max)
+def _fits_int16(stored: AnyArray, one: Slice) -> bool:
+    """Whether all real values fit; looks at them only where the stored bits could hold more."""
+    limits = np.iinfo(np.int16)
+    if _fits(_scaled_ends(one.stored_range, one), limits):
+        return True
+    return _fits(_scaled_ends((int(stored.min()), int(stored.max())), one), limits)
+
+
+def _scaled_ends(ends: tuple[int, int], one: Slice) -> tuple[float, float]:
+    return ends[0] * one.slope + one.intercept, ends[1] * one.slope + one.intercept
+
+
+def _fits(ends: Sequence[float], limits: np.iinfo[Any]) -> bool:
+    return bool(limits.min <= min(ends) and max(ends) <= limits.max)
 
 
 def _scale_into(target: AnyArray, stored: AnyArray, one: Slice) -> None:
+    """Integers are computed in the target's own type: the result fits, so wrapping cancels out."""
+    kind = target.dtype.type
     if (one.slope, one.intercept) == (1.0, 0.0):
         target[...] = stored
-    elif target.dtype.kind == "f":
-        np.multiply(stored, one.slope, out=target, casting="unsafe")
-        target += one.intercept
+    elif one.slope == 1.0:
+        np.add(stored, kind(one.intercept), out=target, dtype=target.dtype, casting="unsafe")
     else:
-        np.multiply(stored, int(one.slope), out=target, dtype=np.int64, casting="unsafe")
-        target += int(one.intercept)
+        np.multiply(stored, kind(one.slope), out=target, dtype=target.dtype, casting="unsafe")
+        target += kind(one.intercept)
 
 
 def _stored_frames(path: Any) -> AnyArray:

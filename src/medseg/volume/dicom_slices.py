@@ -149,12 +149,12 @@ def _slices_of(dataset: Any, path: Path) -> tuple[Slice, ...]:
         )
     shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     return tuple(
-        _slice_of(dataset, _flattened(group, shared[0]), path, frame)
+        _slice_of(dataset, flattened(group, shared[0]), path, frame)
         for frame, group in enumerate(groups)
     )
 
 
-def _flattened(own: Any, shared: Any) -> Any:
+def flattened(own: Any, shared: Any) -> Any:
     """The functional groups of one frame as the attributes of a classic image (PS3.3, C.7.6.16)."""
     flat = pydicom.Dataset()
     for macro in (
@@ -167,8 +167,8 @@ def _flattened(own: Any, shared: Any) -> Any:
 
 
 def _slice_of(dataset: Any, place: Any, path: Path, frame: int) -> Slice:
-    orientation = _numbers(place, "ImageOrientationPatient", 6)
-    spacing = _numbers(place, "PixelSpacing", 2)
+    orientation = numbers_of(place, "ImageOrientationPatient", 6)
+    spacing = numbers_of(place, "PixelSpacing", 2)
     bits, signed = (
         int(dataset.get("BitsStored") or 16),
         int(dataset.get("PixelRepresentation") or 0),
@@ -179,8 +179,8 @@ def _slice_of(dataset: Any, place: Any, path: Path, frame: int) -> Slice:
         sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
         size=(int(dataset.Columns), int(dataset.Rows)),
         samples=int(dataset.get("SamplesPerPixel") or 1),
-        position_mm=_numbers(place, "ImagePositionPatient", 3),
-        directions=_unit_vectors(orientation),
+        position_mm=numbers_of(place, "ImagePositionPatient", 3),
+        directions=unit_vectors(orientation),
         spacing_mm=None if spacing is None else (float(spacing[1]), float(spacing[0])),
         thickness_mm=float(place.get("SliceThickness") or 0.0),
         slope=1.0 if place.get("RescaleSlope") is None else float(place.RescaleSlope),
@@ -192,7 +192,8 @@ def _slice_of(dataset: Any, place: Any, path: Path, frame: int) -> Slice:
     )
 
 
-def _numbers(place: Any, keyword: str, count: int) -> npt.NDArray[np.float64] | None:
+def numbers_of(place: Any, keyword: str, count: int) -> npt.NDArray[np.float64] | None:
+    """An attribute of `count` finite numbers, or None if it is missing or has not as many."""
     values = place.get(keyword)
     if values is None or isinstance(values, str) or len(values) != count:
         return None
@@ -200,7 +201,7 @@ def _numbers(place: Any, keyword: str, count: int) -> npt.NDArray[np.float64] | 
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _unit_vectors(orientation: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
+def unit_vectors(orientation: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
     """Two directions as unit vectors, or None if they are not at right angles."""
     if orientation is None:
         return None
