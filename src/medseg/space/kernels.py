@@ -45,9 +45,9 @@ def add_window(
         InvalidGeometry: If the arrays do not fit together or the window leaves the volume.
     """
     size = probabilities.shape[1:]
-    ends = zip(start, size, classes.shape[1:], strict=True)
-    inside = all(0 <= first <= end - length for first, length, end in ends)
-    if not inside or classes.shape != weights.shape or gauss.shape != size:
+    fits = classes.shape == weights.shape and gauss.shape == size and len(start) == len(size) == 3
+    ends = zip(start, size, classes.shape[1:], strict=False)
+    if not fits or not all(0 <= first <= end - length for first, length, end in ends):
         raise InvalidGeometry(
             "A window lies within its volume and has one weight for each voxel.",
             received=f"slots {classes.shape} and {weights.shape}, window {probabilities.shape} "

@@ -6,6 +6,7 @@ line by line; any other grid voxel by voxel, with the same result.
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
@@ -118,12 +119,15 @@ def resample_array(
 
     Raises:
         InvalidGeometry: If the array is not float32 or does not have the shape of its grid.
+        ValueError: If there is no interpolation of this name.
     """
     if array.dtype != np.float32 or array.ndim != 4 or array.shape[1:] != source.grid_size:
         raise InvalidGeometry(
             "Resampling takes float32 channels of shape (C, I, J, K).",
             received=f"{array.dtype} {array.shape}, grid {source.grid_size}",
         )
+    if interpolation not in get_args(Interpolation):
+        raise ValueError(f"An interpolation is linear, cubic or nearest, not {interpolation!r}.")
     if target.same_space(source):
         return array
     channels, turned = _in_memory_order(array, source)
@@ -210,10 +214,15 @@ def _blend(channel: FloatArray, taps: Sequence[Taps], out: FloatArray) -> None:
 
 
 def _in_memory_order(array: AnyArray, geometry: Geometry) -> tuple[AnyArray, Geometry]:
-    """The same voxels with the axes (..., I, J, K) in the order in which they lie in memory."""
+    """The same voxels with the axes (..., I, J, K) in the order in which they lie in memory.
+
+    Read-only voxels are copied: numba would compile everything once more for them.
+    """
     i, j, k = (
         int(axis) for axis in np.argsort([-abs(n) for n in array.strides[-3:]], kind="stable")
     )
     leading = array.ndim - 3
     turned = array.transpose(*range(leading), i + leading, j + leading, k + leading)
-    return np.ascontiguousarray(turned), geometry.reordered((i, j, k), (False, False, False))
+    return np.require(turned, requirements=["C", "W"]), geometry.reordered(
+        (i, j, k), (False, False, False)
+    )

@@ -1,0 +1,66 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from medseg.errors import InvalidGeometry
+from medseg.space.grids import grid_at_spacing
+from medseg.space.votes import TopClasses, vote
+from medseg.volume.geometry import Geometry
+
+GRID = Geometry(np.diag([1.0, 1.0, 2.0, 1.0]), (4, 5, 3))
+
+
+@pytest.fixture
+def top():
+    top = TopClasses.empty(3, GRID)
+    top.weights[:] = np.random.default_rng(0).random(top.weights.shape)
+    return top
+
+
+def test_the_same_grid_gives_the_arg_max(top):
+    np.testing.assert_array_equal(vote(top, GRID), top.weights.argmax(axis=0))
+
+
+def test_outside_is_background(top):
+    top.weights[0] = 0
+    padded = vote(top, GRID.cropped((-2, 0, -1), (8, 5, 5)))
+    np.testing.assert_array_equal(padded[2:-2, :, 1:-1], top.weights.argmax(axis=0))
+    assert padded[:2].max() == padded[-2:].max() == padded[..., 0].max() == 0
+    far = GRID.cropped((100, 0, 0), (2, 2, 2))
+    assert vote(top, far).max() == 0
+
+
+def test_a_mixture_can_elect_a_class_that_is_second_everywhere():
+    top = TopClasses.empty(3, Geometry(np.eye(4), (2, 1, 1)))
+    top.weights[:, 0, 0, 0] = 0.5, 0.4, 0.0
+    top.weights[:, 1, 0, 0] = 0.0, 0.4, 0.5
+    finer = grid_at_spacing(top.geometry, (2 / 3, 1.0, 1.0))
+    assert vote(top, finer).ravel().tolist() == [0, 1, 2]
+
+
+def test_empty_slots_elect_background():
+    top = TopClasses.empty(9, GRID)
+    assert vote(top, GRID).max() == 0
+    assert vote(top, grid_at_spacing(GRID, (0.7, 0.7, 0.7))).max() == 0
+
+
+def test_many_classes_need_no_more_slots():
+    few, many = TopClasses.empty(5, GRID), TopClasses.empty(256, GRID)
+    assert few.weights.nbytes + few.classes.nbytes == many.weights.nbytes + many.classes.nbytes
+    assert TopClasses.empty(257, GRID).classes.dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": np.zeros((3, 4, 5, 3))},
+        {"weights": np.zeros((2, 4, 5, 3), np.float32)},
+        {"classes": np.zeros((3, 4, 5, 3), np.int64)},
+        {"classes": np.zeros((4, 5, 3), np.uint8)},
+        {"geometry": Geometry(np.eye(4), (4, 5, 4))},
+    ],
+)
+def test_slots_fit_together(top, change):
+    with pytest.raises(InvalidGeometry, match="Slots hold classes"):
+        dataclasses.replace(top, **change)
