@@ -3,6 +3,7 @@
 import pickle
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +39,9 @@ def test_an_error_survives_a_process_boundary() -> None:
     error = pickle.loads(pickle.dumps(MissingSlice("Rule.", received="x", cure="Cure.")))
     assert isinstance(error, MissingSlice)
     assert (error.rule, error.received, error.cure) == ("Rule.", "x", "Cure.")
+
+
+@pytest.mark.parametrize("kind", TREE[1:], ids=lambda kind: kind.code)
+def test_every_code_is_explained(kind: type[MedsegError]) -> None:
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "errors.md"
+    assert f"| `{kind.code}` |" in page.read_text()
