@@ -1,11 +1,15 @@
 """Tiny data sets with known content, for all tests of this room."""
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from medseg.dataset.description import DatasetDescription, read_case, read_case_label
+from medseg.dataset.importers import open_dataset
 from medseg.volume.geometry import Geometry
 from medseg.volume.io import write_label_map, write_volume
 from medseg.volume.labels import Label
@@ -60,3 +64,47 @@ def tiny_dataset(tmp_path: Path) -> Path:
 def phantom():
     """`phantom(seed, grid=..., spacing_mm=...)` gives an image and its label map."""
     return make_phantom
+
+
+@pytest.fixture
+def scans(tmp_path: Path, phantom) -> Callable[..., Path]:
+    """`scans("a/x.nii.gz", ...)` writes images, `labels=(...)` label maps, below tmp_path/data."""
+    root = tmp_path / "data"
+
+    def write(*images: str, labels: Iterable[str] = ()) -> Path:
+        for n, name in enumerate(images):
+            write_volume(phantom(n)[0], root / name)
+        for n, name in enumerate(labels):
+            write_label_map(phantom(n)[1], root / name)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Callable[[dict[str, np.ndarray]], Path]:
+    """`pictures({"images/a.png": array})` writes pictures, below tmp_path/pictures."""
+    root = tmp_path / "pictures"
+
+    def write(arrays: dict[str, np.ndarray]) -> Path:
+        for name, array in arrays.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / name)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def opens() -> Callable[[Path], DatasetDescription]:
+    """Open a data set, and read every case of it."""
+
+    def read_all(root: Path) -> DatasetDescription:
+        description = open_dataset(root)
+        for case in description.cases:
+            volume, labels = read_case(description, case), read_case_label(description, case)
+            assert volume.channel_names == description.channel_names
+            assert volume.geometry.same_space(labels.geometry)
+        return description
+
+    return read_all

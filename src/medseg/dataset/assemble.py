@@ -61,6 +61,14 @@ def assemble(raw: RawDataset, *, progress: Progress = SILENT) -> DatasetDescript
     labelled = sorted((case for case in raw.cases if case.label), key=lambda case: case.id)
     if not labelled:
         raise DatasetError("A data set has at least one label file.", received=str(raw.root))
+    if not any(path.exists() for case in labelled for path in case.images.values()):
+        label = labelled[0].label
+        raise DatasetError(
+            "Images and labels of a data set have equal names.",
+            received=f"{counted(len(labelled), 'label file')}, such as {label and label.name}, "
+            f"and no image to one of them in {raw.root}",
+            cure="Name them alike: images/X.png and labels/X.png, or X.nii.gz and X_seg.nii.gz.",
+        )
     names = _channel_names(labelled, raw.notes)
     patients = _patients_beside(raw.root)
     meaning = find_meaning(

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from medseg.dataset.casecheck import CaseFacts, examine
-from medseg.dataset.description import Case, DatasetDescription
+from medseg.dataset.description import DatasetDescription
 from medseg.dataset.naming import LEFT_OUT, counted
 from medseg.errors import FaultyDataset
 from medseg.progress import SILENT, Progress
@@ -21,6 +21,7 @@ SPACING_FACTOR = 3.0
 """A case is an outlier if one of its spacings is this many times the median's, or smaller."""
 
 _ENOUGH_FOR_OUTLIERS = 5
+_WITHOUT_LABELS = ("imagests", "test", "testing", "unlabelled", "unlabeled")
 _SEVERITIES = ("error", "warning")
 
 
@@ -102,8 +103,10 @@ def without_faulty(description: DatasetDescription, faults: Iterable[Fault]) -> 
 
 def _unpaired(description: DatasetDescription) -> list[Fault]:
     """Images without a label that lie where the labelled ones lie; a test set lies elsewhere."""
-    homes = {_home(case) for case in description.cases}
-    alone = [case for case in description.unlabelled if _home(case) in homes]
+    if not description.cases:
+        return []
+    home = Path(os.path.commonpath([case.images[0].parent for case in description.cases]))
+    alone = [case for case in description.unlabelled if _is_among(case.images[0], home)]
     severity: Literal["error", "warning"] = (
         "error" if len(alone) < len(description.cases) else "warning"
     )
@@ -119,10 +122,11 @@ def _unpaired(description: DatasetDescription) -> list[Fault]:
     ]
 
 
-def _home(case: Case) -> Path:
-    """The folder that a case shares with others: above its patient's, where it has one."""
-    folder = case.images[0].parent
-    return folder.parent if case.patient else folder
+def _is_among(image: Path, home: Path) -> bool:
+    """Whether an image lies below the labelled ones' folder, and not in one for tests."""
+    if not image.is_relative_to(home):
+        return False
+    return not {part.lower() for part in image.relative_to(home).parts} & set(_WITHOUT_LABELS)
 
 
 def _duplicates(facts: Sequence[CaseFacts]) -> list[Fault]:

@@ -16,6 +16,7 @@ from medseg.dataset.naming import (
     image_base,
     image_files,
     label_base,
+    longest_start,
     modality_of,
     pair,
     visible,
@@ -34,17 +35,32 @@ _DEPTH = 4
 
 
 def find_folder_pair(root: Path) -> RawDataset | None:
-    """`images/` and `labels/` (or `masks/`), whose files have equal names but for suffixes."""
-    by_name = {path.name.lower(): path for path in visible(root) if path.is_dir()}
-    images = next((by_name[name] for name in IMAGE_FOLDERS if name in by_name), None)
-    labels = next((by_name[name] for name in LABEL_FOLDERS if name in by_name), None)
-    if images is None or labels is None:
+    """`images/` and `labels/` (or `masks/`), whose files have equal names but for suffixes.
+
+    They may lie one folder deeper, as in `train/images`; such parts are taken together.
+    """
+    homes = [root, *(path for path in visible(root) if path.is_dir())]
+    pairs = {home: found for home in homes if (found := _image_and_label_folder(home))}
+    if root in pairs:
+        pairs = {root: pairs[root]}
+    if not pairs:
         return None
     raw = RawDataset(root, [])
-    parts = sorted({*_parts(images), *_parts(labels)})
-    for part in parts:
-        _pair_part(raw, images / part, labels / part, patient=part or None)
+    if root not in pairs:
+        names = ", ".join(home.name for home in pairs)
+        raw.notes.append(f"Taken together: {names}. Folds are drawn anew.")
+    for images, labels in pairs.values():
+        for part in sorted({*_parts(images), *_parts(labels)}):
+            _pair_part(raw, images / part, labels / part, patient=part or None)
+    _make_ids_unique(raw.cases)
     return raw
+
+
+def _image_and_label_folder(home: Path) -> tuple[Path, Path] | None:
+    by_name = {path.name.lower(): path for path in visible(home) if path.is_dir()}
+    images = next((by_name[name] for name in IMAGE_FOLDERS if name in by_name), None)
+    labels = next((by_name[name] for name in LABEL_FOLDERS if name in by_name), None)
+    return (images, labels) if images and labels else None
 
 
 def find_flat(root: Path) -> RawDataset | None:
@@ -122,7 +138,6 @@ def _pair_part(raw: RawDataset, images: Path, labels: Path, *, patient: str | No
     for case in _unlabelled(rest, known, images.name):
         case.patient = patient
         raw.cases.append(case)
-    _make_ids_unique(raw.cases)
 
 
 def _dicom_folders(folder: Path) -> list[Path]:
@@ -144,8 +159,7 @@ def _label_bases(labels: list[Path], image_stems: set[str]) -> dict[str, list[Pa
         if stem not in image_stems and before and before in image_stems:
             stem = before
         elif stem not in image_stems:
-            fits = [s for s in image_stems if stem.startswith(s) and stem[len(s)] in SEPARATORS]
-            stem = max(fits, key=len, default=before or stem)
+            stem = longest_start(stem, image_stems) or before or stem
         bases.setdefault(stem, []).append(path)
     return bases
 
@@ -160,7 +174,10 @@ def _by_label_word(files: list[Path]) -> tuple[dict[str, Group], dict[str, Path]
             images.append(path)
         else:
             bases.setdefault(image_base(base), []).append(path)
-    return pair(images, bases)
+    groups, rest = pair(images, bases)
+    if len(groups) == 1 and len(rest) == len(images):
+        return pair(images, {"": next(iter(bases.values()))})
+    return groups, rest
 
 
 def _bases_are_channels(bases: list[set[str]]) -> bool:
@@ -214,10 +231,12 @@ def _ends(stem: str, ending: str) -> bool:
 
 
 def _make_ids_unique(cases: list[RawCase]) -> None:
+    """Put the patient, or else the part of the data set, before names that occur twice."""
     count = Counter(case.id for case in cases)
     for case in cases:
-        if count[case.id] > 1 and case.patient:
-            case.id = f"{case.patient}_{case.id}".replace("/", "_")
+        if count[case.id] > 1:
+            part = case.patient or next(iter(case.images.values())).parent.parent.name
+            case.id = f"{part}_{case.id}".replace("/", "_")
 
 
 def _suffix(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +15,13 @@ _LABEL_WORD = re.compile(
     r"(?=$|[_\-. ])",
     re.IGNORECASE,
 )
-_IMAGE_WORD = re.compile(r"(?:^|[_\-. ])(?:image|img|scan|volume|data)$", re.IGNORECASE)
+_IMAGE_WORD = re.compile(
+    r"(?:^|[_\-. ])(?:imag(?:e|ing)|img|scan|volume|data)$|^(?:image|img|scan|volume)[_\-. ]",
+    re.IGNORECASE,
+)
 _CHANNEL = re.compile(r"^(?P<base>.*)_(?P<index>\d{4})(?:_(?P<name>[A-Za-z][A-Za-z0-9]*))?$")
 SEPARATORS = "_-. "
 """What stands between the words of a file name."""
-
 
 _MODALITIES = {
     "CT": "ct cta cect ncct cbct",
@@ -90,18 +92,32 @@ def folders_with_images(folder: Path, *, depth: int) -> Iterator[tuple[Path, lis
 
 
 def label_base(stem: str) -> str | None:
-    """What stands before the word that makes a name a label's; None for a name without such a word.
+    """What stands before the word that makes a name a label's, or after it where nothing does.
 
-    >>> label_base("patient_7_seg"), label_base("mask"), label_base("patient_7_t1")
-    ('patient_7', '', None)
+    >>> label_base("patient_7_seg"), label_base("segmentation-7"), label_base("mask")
+    ('patient_7', '7', '')
+    >>> label_base("patient_7_t1") is None
+    True
     """
     found = list(_LABEL_WORD.finditer(stem))
-    return stem[: found[-1].start()] if found else None
+    if not found:
+        return None
+    return stem[: found[-1].start()] or stem[found[-1].end() :].lstrip(SEPARATORS)
 
 
 def image_base(stem: str) -> str:
-    """A name without the word "image" at its end: "CT_image" becomes "CT"."""
-    return _IMAGE_WORD.sub("", stem)
+    """A name without the word "image": "CT_image" becomes "CT", "volume-7" becomes "7"."""
+    return _IMAGE_WORD.sub("", stem, count=1)
+
+
+def longest_start(stem: str, names: Container[str]) -> str | None:
+    """The longest of `names` that `stem` continues after a separator; None if there is none.
+
+    >>> longest_start("7_2_flair", {"7", "7_2", "7_2_fl"})
+    '7_2'
+    """
+    ends = (n for n in range(len(stem) - 1, 0, -1) if stem[n] in SEPARATORS)
+    return next((stem[:n] for n in ends if stem[:n] in names), None)
 
 
 def channel_suffix(stem: str) -> tuple[str, int, str] | None:
@@ -144,26 +160,14 @@ def pair(
             rest[stem] = path
         else:
             _add(groups[base], "", path)
+    open_bases = {base for base, group in groups.items() if "" not in group.images}
     for stem in list(rest):
-        place = _continued(stem, groups)
-        if place is not None:
-            base, name = place
-            _add(groups[base], name, rest.pop(stem))
+        base = longest_start(stem, open_bases)
+        if base is None and "" in open_bases:
+            base = ""
+        if base is not None:
+            _add(groups[base], stem[len(base) :].lstrip(SEPARATORS), rest.pop(stem))
     return groups, rest
-
-
-def _continued(stem: str, groups: dict[str, Group]) -> tuple[str, str] | None:
-    """The longest base without an exact image that `stem` continues, and the channel it names."""
-    open_bases = [base for base, group in groups.items() if "" not in group.images]
-    fits = [
-        base
-        for base in open_bases
-        if not base or (stem.startswith(base) and stem[len(base)] in SEPARATORS)
-    ]
-    if not fits:
-        return None
-    base = max(fits, key=len)
-    return base, stem[len(base) :].lstrip(SEPARATORS)
 
 
 def _add(group: Group, name: str, path: Path) -> None:
