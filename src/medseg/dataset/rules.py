@@ -71,7 +71,7 @@ def largest_patch(
     aspect = 1 / np.array(spacing_mm)
     scale = (LARGEST_PATCH[dims] / prod(aspect)) ** (1 / dims)
     patch = [min(round(a * scale), n) for a, n in zip(aspect, grid, strict=True)]
-    shape = topology(spacing_mm, _at_least_two_stages(patch))
+    shape = _with_two_stages(spacing_mm, patch)
     while not fits(shape):
         smaller = _one_step_smaller(spacing_mm, grid, shape)
         if smaller is None:
@@ -91,11 +91,16 @@ def tells_sides_apart(labels: Labels) -> bool:
     return any("left" in name and name.replace("left", "right") in names for name in names)
 
 
-def _at_least_two_stages(patch: list[int]) -> list[int]:
-    """A patch that can be halved at least once, grown if need be."""
-    if max(patch) >= 3 * SMALLEST_EDGE or sum(n >= 2 * SMALLEST_EDGE for n in patch) > 1:
-        return patch
-    return [n if n == 1 else max(n, 2 * SMALLEST_EDGE) for n in patch]
+def _with_two_stages(spacing_mm: Sequence[float], patch: list[int]) -> Topology:
+    """The network of a patch, which grows if it is too small to be halved once."""
+    shape = topology(spacing_mm, patch)
+    if len(shape.strides) == 1:
+        patch = [n if n == 1 else max(n, 2 * SMALLEST_EDGE) for n in patch]
+        shape = topology(spacing_mm, patch)
+    while len(shape.strides) == 1:
+        patch[int(np.argmin(spacing_mm))] += SMALLEST_EDGE
+        shape = topology(spacing_mm, patch)
+    return shape
 
 
 def _one_step_smaller(
