@@ -18,6 +18,8 @@ from medseg.types import AnyArray, IntArray
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Corner = tuple[int, int, int]
+Fractions = tuple[np.float32, np.float32, np.float32]
 
 ORDER = 3
 """Of the B-splines: shift and bend are continuous."""
@@ -54,17 +56,87 @@ def spline_weights(size: int, knots: int) -> Float32:
 
 
 @compiled
-def heaviest(values: IntArray, weights: Float64, count: int) -> int:
-    """Where the value with the largest sum of weights is first found, among the first `count`."""
+def heaviest(values: IntArray, weights: Float64) -> int:
+    """Where the value with the largest sum of weights is first found; the weights sum to 1."""
     best, best_weight = 0, -1.0
-    for n in range(count):
+    for n in range(len(values)):
         weight = 0.0
-        for m in range(count):
+        for m in range(len(values)):
             if values[m] == values[n]:
                 weight += weights[m]
+        if weight > 0.5 + 1e-9:
+            return n
         if weight > best_weight + 1e-9:
             best, best_weight = n, weight
     return best
+
+
+@compiled
+def bend_of_line(
+    knots: Float32, shares_i: Float32, shares_j: Float32, i: int, j: int, bend: Float64
+) -> None:
+    """Fill `bend`, shape (3, c), with the knots along K that belong to the line (i, j)."""
+    for axis in range(3):
+        for c in range(knots.shape[3]):
+            bend[axis, c] = 0
+            for a in range(knots.shape[1]):
+                for b in range(knots.shape[2]):
+                    bend[axis, c] += shares_i[i, a] * shares_j[j, b] * knots[axis, a, b, c]
+
+
+@compiled
+def linear(image: Float32, channel: int, corner: Corner, fractions: Fractions) -> float:
+    """Linear interpolation in a cube of eight voxels.
+
+    Args:
+        image: Shape (C, i, j, k).
+        channel: Which one.
+        corner: The cube's first voxel along I, J, K.
+        fractions: Place in the cube along I, J, K, each 0 to 1.
+    """
+    p, q, r = corner
+    x, y, z = fractions
+    a, b = image[channel, p, q, r], image[channel, p, q, r + 1]
+    c, d = image[channel, p, q + 1, r], image[channel, p, q + 1, r + 1]
+    near = (1 - y) * (a + z * (b - a)) + y * (c + z * (d - c))
+    a, b = image[channel, p + 1, q, r], image[channel, p + 1, q, r + 1]
+    c, d = image[channel, p + 1, q + 1, r], image[channel, p + 1, q + 1, r + 1]
+    far = (1 - y) * (a + z * (b - a)) + y * (c + z * (d - c))
+    value: float = (1 - x) * near + x * far
+    return value
+
+
+@compiled
+def is_even(labels: IntArray, corner: Corner) -> bool:
+    """Whether the eight voxels of the cube have one label."""
+    p, q, r = corner
+    first = labels[p, q, r]
+    same: bool = first == labels[p, q, r + 1]
+    same &= first == labels[p, q + 1, r]
+    same &= first == labels[p, q + 1, r + 1]
+    same &= first == labels[p + 1, q, r]
+    same &= first == labels[p + 1, q, r + 1]
+    same &= first == labels[p + 1, q + 1, r]
+    same &= first == labels[p + 1, q + 1, r + 1]
+    return same
+
+
+@compiled
+def vote(
+    labels: IntArray, corner: Corner, fractions: Fractions, values: IntArray, weights: Float64
+) -> int:
+    """The label with the largest linear weight in the cube.
+
+    `values` and `weights` are room for eight of each.
+    """
+    for n in range(8):
+        p, q, r = n >> 2, (n >> 1) & 1, n & 1
+        values[n] = labels[corner[0] + p, corner[1] + q, corner[2] + r]
+        x = fractions[0] if p else 1 - fractions[0]
+        y = fractions[1] if q else 1 - fractions[1]
+        weights[n] = x * y * (fractions[2] if r else 1 - fractions[2])
+    winner: int = values[heaviest(values, weights)]
+    return winner
 
 
 @compiled
@@ -81,8 +153,8 @@ def warp_volume(
     """Fill the outputs from positions matrix @ (voxel - middle of output) + centre + shift.
 
     Args:
-        image: Source, shape (C, i, j, k), each axis of at least two voxels.
-        labels: Source, shape (i, j, k).
+        image: Source, contiguous, shape (C, i, j, k), each axis of at least two voxels.
+        labels: Source, contiguous, shape (i, j, k).
         matrix: Output voxels to source voxels, shape (3, 3).
         centre: Source position of the middle of the output.
         knots: Shift at the knots in source voxels, shape (3, a, b, c); a = b = c = 0 for none.
@@ -90,66 +162,37 @@ def warp_volume(
         out_image: Filled, shape (C, I, J, K).
         out_labels: Filled, shape (I, J, K).
     """
+    last = labels.shape[0] - 2, labels.shape[1] - 2, labels.shape[2] - 2
+    values, weights = np.empty(8, dtype=labels.dtype), np.empty(8)
+    bend, (shares_i, shares_j, shares_k) = np.empty((3, knots.shape[3])), splines
     size_i, size_j, size_k = out_labels.shape
-    last_i, last_j, last_k = labels.shape[0] - 2, labels.shape[1] - 2, labels.shape[2] - 2
-    spline_i, spline_j, spline_k = splines
-    bend = np.zeros((3, knots.shape[3]), dtype=np.float64)
-    weights, found = np.empty(8), np.empty(8, dtype=labels.dtype)
     for i in range(size_i):
-        oi = i - (size_i - 1) / 2
         for j in range(size_j):
-            oj = j - (size_j - 1) / 2
-            bend[:] = 0
-            for axis in range(3):
-                for a in range(knots.shape[1]):
-                    for b in range(knots.shape[2]):
-                        share = spline_i[i, a] * spline_j[j, b]
-                        for c in range(knots.shape[3]):
-                            bend[axis, c] += share * knots[axis, a, b, c]
+            bend_of_line(knots, shares_i, shares_j, i, j, bend)
+            oi, oj = i - (size_i - 1) / 2, j - (size_j - 1) / 2
+            line_x = matrix[0, 0] * oi + matrix[0, 1] * oj + centre[0]
+            line_y = matrix[1, 0] * oi + matrix[1, 1] * oj + centre[1]
+            line_z = matrix[2, 0] * oi + matrix[2, 1] * oj + centre[2]
             for k in range(size_k):
                 ok = k - (size_k - 1) / 2
-                x = matrix[0, 0] * oi + matrix[0, 1] * oj + matrix[0, 2] * ok + centre[0]
-                y = matrix[1, 0] * oi + matrix[1, 1] * oj + matrix[1, 2] * ok + centre[1]
-                z = matrix[2, 0] * oi + matrix[2, 1] * oj + matrix[2, 2] * ok + centre[2]
+                x = line_x + matrix[0, 2] * ok
+                y = line_y + matrix[1, 2] * ok
+                z = line_z + matrix[2, 2] * ok
                 for c in range(knots.shape[3]):
-                    x += spline_k[k, c] * bend[0, c]
-                    y += spline_k[k, c] * bend[1, c]
-                    z += spline_k[k, c] * bend[2, c]
-                p = min(max(int(x), 0), last_i)
-                q = min(max(int(y), 0), last_j)
-                r = min(max(int(z), 0), last_k)
-                fx, fy, fz = x - p, y - q, z - r
-                weights[0] = (1 - fx) * (1 - fy) * (1 - fz)
-                weights[1] = (1 - fx) * (1 - fy) * fz
-                weights[2] = (1 - fx) * fy * (1 - fz)
-                weights[3] = (1 - fx) * fy * fz
-                weights[4] = fx * (1 - fy) * (1 - fz)
-                weights[5] = fx * (1 - fy) * fz
-                weights[6] = fx * fy * (1 - fz)
-                weights[7] = fx * fy * fz
-                for channel in range(image.shape[0]):
-                    out_image[channel, i, j, k] = (
-                        weights[0] * image[channel, p, q, r]
-                        + weights[1] * image[channel, p, q, r + 1]
-                        + weights[2] * image[channel, p, q + 1, r]
-                        + weights[3] * image[channel, p, q + 1, r + 1]
-                        + weights[4] * image[channel, p + 1, q, r]
-                        + weights[5] * image[channel, p + 1, q, r + 1]
-                        + weights[6] * image[channel, p + 1, q + 1, r]
-                        + weights[7] * image[channel, p + 1, q + 1, r + 1]
-                    )
-                found[0] = labels[p, q, r]
-                found[1] = labels[p, q, r + 1]
-                found[2] = labels[p, q + 1, r]
-                found[3] = labels[p, q + 1, r + 1]
-                found[4] = labels[p + 1, q, r]
-                found[5] = labels[p + 1, q, r + 1]
-                found[6] = labels[p + 1, q + 1, r]
-                found[7] = labels[p + 1, q + 1, r + 1]
-                same = True
-                for n in range(1, 8):
-                    same &= found[n] == found[0]
-                out_labels[i, j, k] = found[0] if same else found[heaviest(found, weights, 8)]
+                    x += shares_k[k, c] * bend[0, c]
+                    y += shares_k[k, c] * bend[1, c]
+                    z += shares_k[k, c] * bend[2, c]
+                p = min(max(int(x), 0), last[0])
+                q = min(max(int(y), 0), last[1])
+                r = min(max(int(z), 0), last[2])
+                corner = p, q, r
+                fractions = np.float32(x - p), np.float32(y - q), np.float32(z - r)
+                for channel in range(len(image)):
+                    out_image[channel, i, j, k] = linear(image, channel, corner, fractions)
+                if is_even(labels, corner):
+                    out_labels[i, j, k] = labels[p, q, r]
+                else:
+                    out_labels[i, j, k] = vote(labels, corner, fractions, values, weights)
 
 
 @compiled
@@ -170,17 +213,16 @@ def warp_plane(
     """
     size_i, size_j, size_k = out_labels.shape
     last_i, last_j = labels.shape[0] - 2, labels.shape[1] - 2
-    spline_i, spline_j, _ = splines
-    weights, found = np.empty(4), np.empty(4, dtype=labels.dtype)
+    values, weights = np.empty(4, dtype=labels.dtype), np.empty(4)
+    shares_i, shares_j, _ = splines
     for i in range(size_i):
-        oi = i - (size_i - 1) / 2
         for j in range(size_j):
-            oj = j - (size_j - 1) / 2
+            oi, oj = i - (size_i - 1) / 2, j - (size_j - 1) / 2
             x = matrix[0, 0] * oi + matrix[0, 1] * oj + centre[0]
             y = matrix[1, 0] * oi + matrix[1, 1] * oj + centre[1]
             for a in range(knots.shape[1]):
                 for b in range(knots.shape[2]):
-                    share = spline_i[i, a] * spline_j[j, b]
+                    share = shares_i[i, a] * shares_j[j, b]
                     x += share * knots[0, a, b, 0]
                     y += share * knots[1, a, b, 0]
             p, q = min(max(int(x), 0), last_i), min(max(int(y), 0), last_j)
@@ -189,17 +231,17 @@ def warp_plane(
             weights[2], weights[3] = fx * (1 - fy), fx * fy
             for k in range(size_k):
                 r = size_k - 1 - k if matrix[2, 2] < 0 else k
-                for channel in range(image.shape[0]):
+                for channel in range(len(image)):
                     out_image[channel, i, j, k] = (
                         weights[0] * image[channel, p, q, r]
                         + weights[1] * image[channel, p, q + 1, r]
                         + weights[2] * image[channel, p + 1, q, r]
                         + weights[3] * image[channel, p + 1, q + 1, r]
                     )
-                found[0], found[1] = labels[p, q, r], labels[p, q + 1, r]
-                found[2], found[3] = labels[p + 1, q, r], labels[p + 1, q + 1, r]
-                same = found[0] == found[1] and found[0] == found[2] and found[0] == found[3]
-                out_labels[i, j, k] = found[0] if same else found[heaviest(found, weights, 4)]
+                values[0], values[1] = labels[p, q, r], labels[p, q + 1, r]
+                values[2], values[3] = labels[p + 1, q, r], labels[p + 1, q + 1, r]
+                same = values[0] == values[1] and values[0] == values[2] and values[0] == values[3]
+                out_labels[i, j, k] = values[0 if same else heaviest(values, weights)]
 
 
 @compiled
