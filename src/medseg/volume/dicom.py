@@ -20,7 +20,10 @@ from medseg.volume.dicom_write import write_series
 from medseg.volume.geometry import Geometry
 from medseg.volume.volume import Source, Volume
 
-__all__ = ["Series", "find_series", "read_series", "read_series_geometry", "write_series"]
+__all__ = [
+    "Series", "find_only_series", "find_series", "read_series", "read_series_geometry",
+    "stack_series", "write_series",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,33 @@ def find_series(folder: Path) -> tuple[Series, ...]:
     return _group(_headers(folder))
 
 
+def find_only_series(place: Path | Series) -> Series:
+    """The one image series in a folder; localizers of their own series are left aside.
+
+    Raises:
+        MissingPath: If nothing is there.
+        NoDicom: If there is no image.
+        MixedSeries: If there are several series; the message names them.
+    """
+    if isinstance(place, Series):
+        return place
+    headers = _headers(place)
+    every = _group(headers)
+    scans = [series for series in every if not series.is_localizer] or list(every)
+    if not scans:
+        raise NoDicom(
+            f"{place} must hold DICOM images.", received=_what_else(headers), cure="Check the path."
+        )
+    if len(scans) > 1:
+        shown = "; ".join(map(str, scans[:6])) + ("; ..." if len(scans) > 6 else "")
+        raise MixedSeries(
+            f"{place} must hold one image series.",
+            received=f"{len(scans)}: {shown}",
+            cure="Put each series in a folder of its own, or name the folder of one.",
+        )
+    return scans[0]
+
+
 def read_series(folder_or_series: Path | Series) -> Volume:
     """Read one series as a volume in real values.
 
@@ -92,7 +122,7 @@ def read_series(folder_or_series: Path | Series) -> Volume:
             pixels cannot be decoded.
         UnreadableFile: If a DICOM file is broken.
     """
-    series = _only_series(folder_or_series)
+    series = find_only_series(folder_or_series)
     stack = stack_series(series)
     array = read_pixels(stack.slices)[np.newaxis]
     source = Source(tuple(one.path for one in stack.slices), "dicom", series.modality)
@@ -106,7 +136,7 @@ def read_series_geometry(folder_or_series: Path | Series) -> Geometry:
         DicomError: As `read_series`.
         FileError: As `read_series`.
     """
-    return stack_series(_only_series(folder_or_series)).geometry
+    return stack_series(find_only_series(folder_or_series)).geometry
 
 
 def stack_series(series: Series) -> Stack:
@@ -149,26 +179,6 @@ def _series_of(uid: str, files: Sequence[FileHeader]) -> Series:
         is_localizer=all(is_localizer(one) for one in slices),
         slices=slices,
     )
-
-
-def _only_series(place: Path | Series) -> Series:
-    if isinstance(place, Series):
-        return place
-    headers = _headers(place)
-    every = _group(headers)
-    scans = [series for series in every if not series.is_localizer] or list(every)
-    if not scans:
-        raise NoDicom(
-            f"{place} must hold DICOM images.", received=_what_else(headers), cure="Check the path."
-        )
-    if len(scans) > 1:
-        shown = "; ".join(map(str, scans[:6])) + ("; ..." if len(scans) > 6 else "")
-        raise MixedSeries(
-            f"{place} must hold one image series.",
-            received=f"{len(scans)}: {shown}",
-            cure="Put each series in a folder of its own, or name the folder of one.",
-        )
-    return scans[0]
 
 
 def _what_else(headers: Sequence[FileHeader]) -> str:

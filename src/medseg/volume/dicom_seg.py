@@ -32,6 +32,14 @@ DEFAULT_CATEGORY = Code(value="123037004", meaning="Anatomical Structure")
 DEFAULT_KIND = Code(value="85756007", meaning="Tissue")
 """What a segment is called in SNOMED CT where its label has no codes."""
 
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
+    "StudyDate", "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+_NEEDED = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID",
+)  # fmt: skip
+
 _SERIES_NUMBER = 9000
 _VALUE = "Label value {}"
 
@@ -85,9 +93,9 @@ def write_segmentation(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidSegmentation(
-            "A DICOM-SEG refers to images with all attributes of their patient, study and series.",
+            "A DICOM-SEG can be made for images that keep to the standard.",
             received=" ".join(str(error).split())[:200],
-            cure="Export the source series again with its original header.",
+            cure="Export the source series again, or write NIfTI instead.",
         ) from error
     with atomic_file(path) as temporary:
         segmentation.save_as(temporary)
@@ -135,8 +143,26 @@ def _in_source_order(numbers: IntArray, stack: Stack) -> npt.NDArray[Any]:
 
 
 def _source_images(stack: Stack) -> list[Any]:
-    paths = dict.fromkeys(one.path for one in stack.slices)
-    return [pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths]
+    return [_source_image(path) for path in dict.fromkeys(one.path for one in stack.slices)]
+
+
+def _source_image(path: Path) -> Any:
+    """A header to refer to: what anonymisation took away and may be unknown is empty again."""
+    header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in header:
+            setattr(header, keyword, None)
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        if not header.get(keyword):
+            setattr(header, keyword, header.file_meta.get(f"MediaStorage{keyword}"))
+    lacking = [keyword for keyword in _NEEDED if not header.get(keyword)]
+    if lacking:
+        raise InvalidSegmentation(
+            "A DICOM-SEG refers to its source images by their identifiers.",
+            received=f"{path.name} without {', '.join(lacking)}",
+            cure="Export the series with its identifiers, or write NIfTI instead.",
+        )
+    return header
 
 
 def _describe(labels: Labels, algorithm: str, version: str) -> list[SegmentDescription]:

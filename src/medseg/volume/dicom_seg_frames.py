@@ -192,9 +192,8 @@ def _require_binary(dataset: Any, path: Path) -> None:
 def _require_pixels(dataset: Any, count: int, path: Path) -> None:
     """All frames are there; the sum of compressed ones shows when they are decoded."""
     if int(dataset.get("NumberOfFrames") or 1) != count:
-        raise _invalid(
-            path, f"{dataset.get('NumberOfFrames')} frames, of which {count} have a place"
-        )
+        stated = dataset.get("NumberOfFrames") or 1
+        raise _invalid(path, f"{stated} frames of pixels, {count} planes to place")
     if dataset.BitsAllocated == 1 and not _syntax(dataset).is_compressed:
         expected = (count * int(dataset.Rows) * int(dataset.Columns) + 7) // 8
         if len(dataset.PixelData) < expected:
