@@ -66,9 +66,9 @@ def choose_network(need: Need, budget: Budget) -> Choice:
     if not candidates:
         raise PlanError(
             "A training step of the smallest network must fit the memory.",
-            received=f"{budget.memory_bytes / 2**20:.0f} MiB for {need.in_channels} channels and "
+            received=f"{budget.memory_bytes / 2**20:.3g} MiB for {need.in_channels} channels and "
             f"{need.classes} classes",
-            cure="Give it more: --memory 4G.",
+            cure="Use a machine with more memory; medseg plan --memory 4G shows what that would do.",
         )
     full = candidates[0]
     network, shape = full

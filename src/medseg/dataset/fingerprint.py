@@ -136,7 +136,7 @@ def take_fingerprint(
     share = max(1, SAMPLED_VOXELS // len(description.cases))
     facts: dict[int, _CaseFacts] = {}
     with (
-        progress.task("fingerprint", len(description.cases)) as task,
+        progress.task("Reading cases", len(description.cases)) as task,
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         jobs = {

@@ -221,7 +221,7 @@ class Store:
         """
         cases = description.cases if ids is None else tuple(description.case(name) for name in ids)
         with (
-            progress.task("preprocess", len(cases)) as task,
+            progress.task("Preprocessing", len(cases)) as task,
             ThreadPoolExecutor(max(1, workers)) as pool,
         ):
             jobs = [pool.submit(_build_case, folder, description, case, plan) for case in cases]
