@@ -63,6 +63,18 @@ def interval(low: float | None, high: float | None, digits: int) -> str:
     return "" if low is None or high is None else f"{shown(low, digits)} to {shown(high, digits)}"
 
 
+def duration(seconds: float) -> str:
+    """A time for people: "42 s", "15 min 3 s", "1 h 20 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
 def some(names: tuple[str, ...] | list[str], noun: str = "case") -> str:
     """How many there are, and the first of them: "7 cases (a, b, c, d, e and 2 more)"."""
     first = ", ".join(names[:5])

@@ -51,17 +51,28 @@ def strips_of(evaluation: Evaluation, metric: str) -> list[Strip]:
 
 
 def distributions(evaluation: Evaluation) -> str:
-    """Each case's Dice, HD95 and surface Dice by structure: points, box and mean, as SVG."""
-    panels = {
-        "Dice": strips_of(evaluation, "dice"),
-        "HD95 (mm)": strips_of(evaluation, "hd95"),
-        f"Surface Dice at {evaluation.tolerance_mm:g} mm": strips_of(evaluation, "nsd"),
-    }
+    """Each case's Dice, HD95 and surface Dice by structure: points and box, as SVG."""
+    return strip_panels(
+        {
+            "Dice": strips_of(evaluation, "dice"),
+            "HD95 (mm)": strips_of(evaluation, "hd95"),
+            f"Surface Dice at {evaluation.tolerance_mm:g} mm": strips_of(evaluation, "nsd"),
+        }
+    )
+
+
+def strip_panels(panels: Mapping[str, Sequence[Strip]]) -> str:
+    """Scores by structure, one panel for each score, as SVG; each point says its case.
+
+    Args:
+        panels: Strips by title. A title that ends in "(mm)" stands for distances, others for
+            shares from 0 to 1.
+    """
     svg = as_svg(_draw_strips, panels)
     for p, strips in enumerate(panels.values()):
         for n, strip in enumerate(strips):
-            shown = np.isfinite(strip.numbers)
-            for group, mask in (("points", shown), ("lost", ~shown)):
+            found = np.isfinite(strip.numbers)
+            for group, mask in (("points", found), ("lost", ~found)):
                 named = zip(strip.cases, strip.numbers, mask, strict=True)
                 words = [f"{case}: {_spoken(number)}" for case, number, keep in named if keep]
                 svg = name_points(svg, f"{group}-{p}-{n}", words)
@@ -80,7 +91,9 @@ def _draw_strips(panels: Mapping[str, Sequence[Strip]]) -> Figure:
         axes.set_title(title)
         quiet_axes(axes)
         numbers = np.concatenate([strip.numbers for strip in strips])
-        lost_at = _distance_axis(axes, numbers) if "(mm)" in title else _share_axis(axes, numbers)
+        lost_at = (
+            _distance_axis(axes, numbers) if title.endswith("(mm)") else _share_axis(axes, numbers)
+        )
         for n, strip in enumerate(strips):
             _draw_strip(axes, n, strip, lost_at, f"{p}-{n}")
         axes.set_yticks(range(len(strips)), [strip.name for strip in strips])
@@ -117,10 +130,10 @@ def _distance_axis(axes: Axes, numbers: Numbers) -> float:
 def _draw_strip(axes: Axes, row: int, strip: Strip, lost_at: float, group: str) -> None:
     """Points above, their box below."""
     found = strip.numbers[np.isfinite(strip.numbers)]
-    lost, many = strip.numbers.size - found.size, strip.numbers.size > 400
+    lost = strip.numbers.size - found.size
     axes.scatter(
-        found, row - 0.1 + _spread(found.size), s=9 if many else 20, color=strip.colour,
-        alpha=0.35 if many else 0.6, linewidths=0, gid=f"points-{group}",
+        found, row - 0.1 + _spread(found.size), s=_size(found.size), color=strip.colour,
+        alpha=0.6 if found.size < 400 else 0.35, linewidths=0, gid=f"points-{group}",
         clip_on=False,
         rasterized=strip.numbers.size > 3000,
     )  # fmt: skip
@@ -135,6 +148,11 @@ def _draw_strip(axes: Axes, row: int, strip: Strip, lost_at: float, group: str) 
             showfliers=False, manage_ticks=False, boxprops=thin, whiskerprops=thin, capprops=thin,
             medianprops={"color": INK, "linewidth": 2.2},
         )  # fmt: skip
+
+
+def _size(count: int) -> int:
+    """Few points are drawn larger than many."""
+    return 34 if count < 30 else 20 if count < 400 else 9
 
 
 def _spread(count: int) -> Numbers:
@@ -186,15 +204,17 @@ class Curve:
     """One line of a training plot.
 
     Attributes:
-        name: What it is.
+        name: What it is; "" leaves it out of the legend.
         x: Minutes or steps.
         y: Values, NaN where there is none.
+        colour: Of the line.
         dots: Whether each value is marked, for rare ones.
     """
 
     name: str
     x: Numbers
     y: Numbers
+    colour: str
     dots: bool = False
 
 
@@ -204,19 +224,22 @@ def curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> str:
 
 
 def _draw_curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> Figure:
-    figure = Figure(figsize=(11.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(11.0, 3.3), layout="constrained")
     shape = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, lines) in zip(shape, panels.items(), strict=True):
-        for n, curve in enumerate(lines):
+        for curve in lines:
             known = np.isfinite(curve.y)
             axes.plot(
-                curve.x[known], curve.y[known], color=PALETTE[n % len(PALETTE)], linewidth=1.8,
-                marker="o" if curve.dots else None, markersize=4, label=curve.name,
+                curve.x[known], curve.y[known], color=curve.colour, linewidth=1.8,
+                linestyle="--" if curve.dots else "-", marker="o" if curve.dots else None,
+                markersize=5, label=curve.name or None,
             )  # fmt: skip
         axes.set_title(title)
         axes.set_xlabel(x_label)
-        axes.margins(x=0.01)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-        if len(lines) > 1:
-            axes.legend(loc="best", fontsize=9)
+        axes.margins(x=0.02)
+        if title == "Dice":
+            axes.set_ylim(0.0, 1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        if any(curve.name for curve in lines):
+            axes.legend(loc="best", fontsize=9.5)
     return figure

@@ -96,6 +96,15 @@ def summarise(
     return labels, _summary(status, overall)
 
 
+def mean_of(numbers: npt.NDArray[np.float64]) -> Mean:
+    """The mean over structures of the means over cases, with its interval.
+
+    Args:
+        numbers: Scores of shape (cases, structures); NaN where there is none.
+    """
+    return _mean(numbers, _resamples(len(numbers)), None)
+
+
 def _summary(status: npt.NDArray[np.str_], means: dict[str, Mean]) -> LabelSummary:
     counts = [int((status == word).sum()) for word in ("both_empty", "missed", "false_positive")]
     return LabelSummary(status.size, counts[0], counts[1], counts[2], means)
