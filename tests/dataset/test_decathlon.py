@@ -1,12 +1,14 @@
 """Folders with a dataset.json: the Decathlon's list and nnU-Net's endings."""
 
+import contextlib
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from medseg.dataset.importers import open_dataset
-from medseg.errors import DatasetError
+from medseg.errors import DatasetError, MedsegError
 
 
 def ids(description) -> list[str]:
@@ -108,6 +110,9 @@ def test_old_nnunet_lists_cases_without_channel_numbers(scans, opens):
     ("text", "message"),
     [
         ("{", "is JSON text"),
+        ('{"training": 5, "modality": {"0": "CT"}}', "has the form"),
+        ('{"training": [], "modality": {"x": "CT"}}', "has the form"),
+        ('{"training": [], "modality": {"0": ""}}', "at least 1 character"),
         ("[]", "is a table"),
         ('{"training": [7], "modality": {"0": "CT"}}', "has an image and a label"),
         ('{"training": [], "modality": {"0": "CT"}, "labels": {"0": "b", "1": "x"}}', "at least"),
@@ -117,3 +122,52 @@ def test_a_broken_dataset_json_is_refused(tmp_path, text, message):
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(DatasetError, match=message):
         open_dataset(tmp_path)
+
+
+def test_a_case_without_a_label_in_the_list_is_unlabelled(tiny_dataset, opens):
+    table = json.loads((tiny_dataset / "dataset.json").read_text())
+    del table["training"][0]["label"]
+    (tiny_dataset / "dataset.json").write_text(json.dumps(table))
+    description = opens(tiny_dataset)
+    assert len(description.cases) == 5
+    assert [case.id for case in description.unlabelled] == ["phantom_000", "phantom_006"]
+
+
+def test_patients_from_a_table(tiny_dataset, opens):
+    rows = "".join(f"phantom_{n:03d}.nii.gz\tp{n // 2}\n" for n in range(6))
+    (tiny_dataset / "subjects.tsv").write_text(f"file\tsubject\n{rows}")
+    assert [case.patient for case in opens(tiny_dataset).cases] == [
+        "p0",
+        "p0",
+        "p1",
+        "p1",
+        "p2",
+        "p2",
+    ]
+
+
+NONSENSE = (None, 5, -1, 1.5, "", "x", "x" * 99, [], [[]], {}, {"x": "y"}, True)
+
+
+def damaged(value: object, generator: random.Random) -> object:
+    """The same JSON with one place, at any depth, changed to something else."""
+    if isinstance(value, dict) and value and generator.random() < 0.8:
+        key = generator.choice(sorted(value))
+        return {**value, key: damaged(value[key], generator)}
+    if isinstance(value, list) and value and generator.random() < 0.8:
+        n = generator.randrange(len(value))
+        return [*value[:n], damaged(value[n], generator), *value[n + 1 :]]
+    return generator.choice(NONSENSE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_damage_to_a_dataset_json_is_one_sentence(tiny_dataset, seed):
+    path = tiny_dataset / "dataset.json"
+    sound = json.loads(path.read_text())
+    channels = {key: value for key, value in sound.items() if key not in ("training", "modality")}
+    for n in range(60):
+        generator = random.Random(seed * 1000 + n)
+        table = generator.choice([sound, {**channels, "channel_names": {"0": "T1"}}])
+        path.write_text(json.dumps(damaged(table, generator)))
+        with contextlib.suppress(MedsegError):
+            assert open_dataset(tiny_dataset).cases

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from medseg.dataset import values
+from medseg.dataset.checks import check_dataset
 from medseg.dataset.description import read_case_label
 from medseg.dataset.importers import open_dataset
 from medseg.errors import DatasetError, LabelError, UnreadableFile
@@ -138,3 +140,37 @@ def test_what_systems_leave_behind_is_passed_over(pictures, opens):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"x")
     assert [case.id for case in opens(root).cases] == ["a"]
+
+
+def test_damaged_pictures_do_not_keep_the_others_from_opening(pictures):
+    root = pictures(
+        {f"images/{name}.png": noise(16, 16) for name in "abcd"}
+        | {f"masks/{name}.png": mask() for name in "abcd"}
+    )
+    (root / "images" / "a.png").unlink()
+    (root / "images" / "b.png").write_bytes(b"nothing")
+    (root / "masks" / "c.png").write_bytes(b"")
+    description = open_dataset(root)
+    assert len(description.cases) == 4
+    kinds = {(fault.case, fault.kind) for fault in check_dataset(description)}
+    assert kinds >= {("a", "missing pair"), ("b", "unreadable"), ("c", "unreadable")}
+
+
+def test_a_table_that_is_none_is_passed_over(pictures, opens):
+    root = pictures({"images/a.png": noise(16, 16), "masks/a.png": mask()})
+    (root / "notes.csv").write_bytes(bytes(range(256)))
+    (root / "empty.tsv").write_text("")
+    assert opens(root).cases[0].patient is None
+
+
+def test_a_large_set_is_read_in_part(pictures, monkeypatch):
+    root = pictures(
+        {f"images/{n:03d}.png": noise(16, 16, seed=n) for n in range(40)}
+        | {f"masks/{n:03d}.png": mask() for n in range(40)}
+    )
+    size = (root / "masks" / "000.png").stat().st_size
+    monkeypatch.setattr(values, "SCAN_BYTES", 10 * size)
+    description = open_dataset(root)
+    assert "read from 10 of 40 files" in description.notes[0]
+    (root / "labels.json").write_text('{"255": "cell", "7": "rare"}')
+    assert [label.name for label in open_dataset(root).labels] == ["rare", "cell"]

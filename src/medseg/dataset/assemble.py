@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.dataset.description import Case, Channel, DatasetDescription
 from medseg.dataset.naming import channel, counted, visible
 from medseg.dataset.values import find_meaning, names_beside
-from medseg.errors import DatasetError
+from medseg.errors import DatasetError, MedsegError
 from medseg.progress import SILENT, Progress
 from medseg.volume.io import read_volume, stem_of
 
@@ -70,7 +70,7 @@ def assemble(raw: RawDataset, *, progress: Progress = SILENT) -> DatasetDescript
             cure="Name them alike: images/X.png and labels/X.png, or X.nii.gz and X_seg.nii.gz.",
         )
     names = _channel_names(labelled, raw.notes)
-    patients = _patients_beside(raw.root)
+    patients = patients_beside(raw.root)
     meaning = find_meaning(
         [case.label for case in labelled if case.label], names_beside(raw.root), progress=progress
     )
@@ -125,17 +125,41 @@ def _channels(cases: list[RawCase], names: list[str]) -> tuple[Channel, ...]:
 
 def _channels_inside(files: list[Path]) -> int:
     """Most channels in one file: of pictures, grey and RGB may be mixed."""
+    there = [path for path in files if path.exists()]
+    if not there or there[0].is_dir():
+        return 1
+    count = _first_readable(there)
+    if count == 1 and any(_is_colour(path) for path in there):
+        return 3
+    return count
+
+
+def _first_readable(files: list[Path]) -> int:
+    """Channels of the first file that can be read; `check` lists those that cannot.
+
+    Raises:
+        MedsegError: That of the first file, if none can be read.
+    """
+    errors = []
+    for path in files:
+        try:
+            return int(read_volume(path).array.shape[0])
+        except MedsegError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _is_colour(path: Path) -> bool:
+    """Whether the header of a PNG, JPEG or BMP says that it is in colour."""
     from PIL import Image
 
-    if files[0].is_dir():
-        return 1
-    count = int(read_volume(files[0]).array.shape[0])
-    if count == 1 and files[0].suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
-        for path in files[1:]:
-            with Image.open(path) as picture:
-                if picture.mode in ("RGB", "RGBA", "P"):
-                    return 3
-    return count
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp"):
+        return False
+    try:
+        with Image.open(path) as picture:
+            return picture.mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr")
+    except OSError:
+        return False
 
 
 def _readable(name: str, n: int) -> str:
@@ -156,17 +180,22 @@ def _case(case: RawCase, names: list[str], patients: dict[str, str]) -> Case:
     return Case(id=case.id, images=images, label=case.label, patient=patient)
 
 
-def _patients_beside(root: Path) -> dict[str, str]:
+def patients_beside(root: Path) -> dict[str, str]:
     """Case -> patient, from a table in the folder with a column of files and one of patients."""
-    for path in visible(root):
-        if path.suffix.lower() not in (".csv", ".tsv"):
-            continue
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            rows = csv.DictReader(stream, delimiter=delimiter)
-            columns = {re.sub(r"[^a-z]", "", name.lower()): name for name in rows.fieldnames or ()}
-            who = next((columns[word] for word in _PATIENT_COLUMNS if word in columns), None)
-            what = next((columns[word] for word in _FILE_COLUMNS if word in columns), None)
-            if who and what:
-                return {stem_of(Path(row[what])): row[who] for row in rows if row[what]}
-    return {}
+    tables = [path for path in visible(root) if path.suffix.lower() in (".csv", ".tsv")]
+    return next((found for path in tables if (found := _patients_in(path))), {})
+
+
+def _patients_in(table: Path) -> dict[str, str]:
+    delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
+    with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+        try:
+            rows = list(csv.DictReader(stream, delimiter=delimiter))
+        except csv.Error:
+            return {}
+    columns = {re.sub(r"[^a-z]", "", str(name).lower()): name for name in (rows[:1] or [{}])[0]}
+    who = next((columns[word] for word in _PATIENT_COLUMNS if word in columns), None)
+    what = next((columns[word] for word in _FILE_COLUMNS if word in columns), None)
+    if not who or not what:
+        return {}
+    return {stem_of(Path(row[what])): row[who] for row in rows if row[what] and row[who]}

@@ -18,12 +18,11 @@ def find_decathlon(root: Path) -> DatasetDescription | None:
     if table is None or "training" not in table or "channel_names" in table:
         return None
     channels = _channels(table, "modality")
-    cases = []
-    for entry in table["training"]:
-        image, label = _entry(entry)
-        cases.append(_listed(root, image, label, channels))
+    listed_cases = [_listed(root, *_entry(entry), channels) for entry in table["training"]]
+    cases = [case for case in listed_cases if case.label]
     known = {case.id for case in cases}
-    tests = [_listed(root, _entry(entry)[0], None, channels) for entry in table.get("test", ())]
+    tests = [case for case in listed_cases if not case.label]
+    tests += [_listed(root, _entry(entry)[0], None, channels) for entry in table.get("test", ())]
     listed = {path for case in tests for path in case.images}
     for path in _images_in(root / "imagesTs"):
         if path not in listed and channel_suffix(stem_of(path)) is None:

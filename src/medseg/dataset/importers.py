@@ -1,14 +1,17 @@
 """Any folder becomes a described data set, or an error says what layouts are known."""
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from medseg.dataset.assemble import RawDataset, assemble
+from pydantic import ValidationError
+
+from medseg.dataset.assemble import RawDataset, assemble, patients_beside
 from medseg.dataset.bids import find_bids
 from medseg.dataset.decathlon import find_decathlon, find_nnunet
-from medseg.dataset.description import FILE_NAME, DatasetDescription, load_description
+from medseg.dataset.description import FILE_NAME, Case, DatasetDescription, load_description
 from medseg.dataset.layouts import find_flat, find_folder_pair, find_patient_folders
 from medseg.dataset.naming import counted, visible
 from medseg.errors import DatasetError, MissingPath
@@ -50,9 +53,10 @@ def open_dataset(path: Path, *, progress: Progress = SILENT) -> DatasetDescripti
     if (root / FILE_NAME).is_file() and not path.is_file():
         return load_description(root)
     for find_listed in _LISTED:
-        described = find_listed(root)
+        with _sound_table(root):
+            described = find_listed(root)
         if described is not None:
-            return _filled(described, root)
+            return _with_patients(_filled(described, root), root)
     for find_named in _NAMED:
         raw = find_named(root)
         if raw is not None:
@@ -62,6 +66,30 @@ def open_dataset(path: Path, *, progress: Progress = SILENT) -> DatasetDescripti
         received=_seen(root),
         cure=f"Known are: {_KNOWN}.",
     )
+
+
+@contextlib.contextmanager
+def _sound_table(root: Path) -> Iterator[None]:
+    """Turn whatever a dataset.json of another form leads to into one sentence."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
+        raise DatasetError(
+            "A dataset.json has the form of the Medical Segmentation Decathlon or of nnU-Net.",
+            received=f"{root / 'dataset.json'}: {what}",
+            cure="Repair the file, or remove it to import the images by their names.",
+        ) from error
+
+
+def _with_patients(described: DatasetDescription, root: Path) -> DatasetDescription:
+    patients = patients_beside(root)
+
+    def known(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+        return tuple(case.model_copy(update={"patient": patients.get(case.id)}) for case in cases)
+
+    update = {"cases": known(described.cases), "unlabelled": known(described.unlabelled)}
+    return described.model_copy(update=update) if patients else described
 
 
 def _entrance(folder: Path) -> Path:

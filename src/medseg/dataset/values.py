@@ -68,7 +68,7 @@ def find_meaning(
             "one structure."
         )
         return Meaning((Label(value=1, name="object"),), True, tuple(notes))
-    found = sorted(set().union(*values.values()))
+    found = sorted(set().union(*values.values(), names if len(sample) < len(paths) else ()) - {0})
     _require_structures(found, sample[0])
     return Meaning(_named(found, names), False, tuple(notes))
 
