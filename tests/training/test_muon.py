@@ -19,6 +19,15 @@ def test_orthogonalised_ignores_the_scale() -> None:
     )
 
 
+def test_it_equals_newton_and_schulz_step_by_step() -> None:
+    matrix = torch.randn(8, 50, generator=torch.Generator().manual_seed(2))
+    expected = matrix / matrix.norm()
+    for _ in range(5):
+        gram = expected @ expected.T
+        expected = 3.4445 * expected + (-4.775 * gram + 2.0315 * gram @ gram) @ expected
+    torch.testing.assert_close(orthogonalised(matrix), expected, atol=1e-4, rtol=1e-3)
+
+
 def small_network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(

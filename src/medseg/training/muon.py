@@ -109,6 +109,9 @@ class Muon(Optimizer):
 def orthogonalised(matrix: Tensor) -> Tensor:
     """The nearest matrix, roughly, whose singular values all lie between 0.7 and 1.2.
 
+    The iterations are polynomials of the small Gram matrix, so they are multiplied together first
+    and touch the long axis once: a quarter of the work of applying them one by one.
+
     Args:
         matrix: Shape (M, N), not zero.
 
@@ -118,9 +121,13 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     a, b, c = _COEFFICIENTS
     wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
+    gram = wide @ wide.T
+    factor = one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(_ITERATIONS):
-        gram = wide @ wide.T
-        wide = a * wide + (b * gram + c * gram @ gram) @ wide
+        polynomial = a * one + b * gram + c * gram @ gram
+        factor = polynomial @ factor
+        gram = polynomial @ gram @ polynomial
+    wide = factor @ wide
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
 
 
