@@ -44,6 +44,13 @@ def test_the_orientation_of_the_file_does_not_matter(phantom, orientation):
     assert turned.original.orientation == orientation
 
 
+def test_image_and_label_may_be_stored_in_different_orders_of_axes(phantom):
+    volume, labels = phantom(1)
+    plan = make_test_plan()
+    ready = preprocess(volume.reoriented("LPS"), labels.reoriented("LAS"), plan)
+    np.testing.assert_array_equal(ready.labels, labels.array)
+
+
 def test_a_plan_may_turn_cases(phantom):
     volume, labels = phantom(2)
     ready = preprocess(volume, labels, make_test_plan(orientation="ASR", spacing_mm=(1, 1.5, 1)))

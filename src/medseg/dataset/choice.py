@@ -68,7 +68,7 @@ def choose_network(need: Need, budget: Budget) -> Choice:
             "A training step of the smallest network must fit the memory.",
             received=f"{budget.memory_bytes / 2**20:.3g} MiB for {need.in_channels} channels and "
             f"{need.classes} classes",
-            cure="Use a machine with more memory; medseg plan --memory 4G shows what that would do.",
+            cure="Use a machine with more memory: medseg plan --memory 4G shows what that gives.",
         )
     full = candidates[0]
     network, shape = full

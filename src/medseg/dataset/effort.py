@@ -67,6 +67,11 @@ class Effort:
     steps: int
     passes: float
 
+    @property
+    def views(self) -> str:
+        """How often each case is seen, in words: "16 times"."""
+        return f"{self.passes:,.0f} times" if self.passes >= 10 else f"{self.passes:.2g} times"
+
 
 def steps_in_time(
     spec: PlainUNetSpec, patch_size: GridSize, batch_size: int, budget: Budget

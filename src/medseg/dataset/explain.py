@@ -72,7 +72,7 @@ def network_reasons(choice: Choice, budget: Budget, seen: Effort) -> tuple[Reaso
         Reason(
             what="steps",
             value=f"{seen.steps:,}" if budget.seconds is None else f"about {seen.steps:,}",
-            why=f"Each case is seen {seen.passes:,.0f} times"
+            why=f"Each case is seen {seen.views}"
             + (
                 "."
                 if budget.seconds is None

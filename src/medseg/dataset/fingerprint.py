@@ -185,9 +185,9 @@ def _case_facts(description: DatasetDescription, case: Case, share: int) -> _Cas
             received=f"{len(volume.array)} in {case.id}",
             cure="Check the data set: medseg dataset check DATASET.",
         )
-    volume.geometry.require_same_space(label_map.geometry, what=f"image and label of {case.id}")
     require_finite(volume)
     volume, label_map = volume.reoriented(ORIENTATION), label_map.reoriented(ORIENTATION)
+    volume.geometry.require_same_space(label_map.geometry, what=f"image and label of {case.id}")
     _, size = bounding_box(nonzero_mask(volume))
     foreground = label_map.array > 0
     moments, sample = _intensities(volume.array, foreground, share)

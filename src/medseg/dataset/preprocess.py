@@ -57,7 +57,8 @@ def preprocess(volume: Volume, label_map: LabelMap | None, plan: Plan) -> Prepro
 
     Args:
         volume: The image, in any orientation and spacing.
-        label_map: Its structures on the same grid, if they are known.
+        label_map: Its structures, if they are known, on the same voxels; the order of axes may
+            differ.
         plan: What to bring it to.
 
     Raises:
@@ -67,13 +68,12 @@ def preprocess(volume: Volume, label_map: LabelMap | None, plan: Plan) -> Prepro
         LabelError: If the label map holds a value that the plan does not know.
     """
     _require_channels(volume, plan)
-    if label_map is not None:
-        volume.geometry.require_same_space(
-            label_map.geometry, what=f"image and label of {name_of(volume)}"
-        )
-        label_map = label_map.reoriented(plan.orientation)
     original = volume.geometry
     volume = volume.reoriented(plan.orientation)
+    if label_map is not None:
+        label_map = label_map.reoriented(plan.orientation)
+        what = f"image and label of {name_of(volume)}"
+        volume.geometry.require_same_space(label_map.geometry, what=what)
     require_finite(volume)
     nonzero = _nonzero_if_needed(volume, plan)
     if plan.crop_to_nonzero and nonzero is not None:

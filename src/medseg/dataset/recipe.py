@@ -66,7 +66,7 @@ def augmentation(
         axes = {0, 1} if is_2d else {0, 1, 2}
         turn = (0.0, 0.0, 180.0) if in_slice else (30.0, 30.0, 30.0)
         spec = AugmentSpec(rotation_degrees=turn)
-        why = f"Each case is seen {effort.passes:,.0f} times: nnU-Net's augmentation."
+        why = f"Each case is seen {effort.views}: nnU-Net's augmentation."
     else:
         axes = {0, 1} if is_2d else {side}
         turn = (0.0, 0.0, 180.0) if is_2d else (0.0, 0.0, 15.0) if in_slice else (15.0, 15.0, 15.0)
@@ -82,7 +82,7 @@ def augmentation(
             contrast_probability=0.0,
         )
         why = (
-            f"Each case is seen {effort.passes:,.0f} times only: mild changes of shape and "
+            f"Each case is seen {effort.views} only: mild changes of shape and "
             "brightness, which are cheap to learn from."
         )
     if sides_differ:
