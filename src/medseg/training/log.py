@@ -92,15 +92,14 @@ class Journal:
             tracker.close()
 
     def go_back(self, fold: int, step: int) -> None:
-        """Forget what this fold wrote after a step: training goes on from there."""
-        with self._path.open(newline="", encoding="utf-8") as stream:
-            rows = [
-                row
-                for row in csv.DictReader(stream)
-                if int(row["fold"]) != fold or int(row["step"]) <= step
-            ]
-        lines = [",".join(_COLUMNS), *(",".join(row[name] for name in _COLUMNS) for row in rows)]
-        write_text(self._path, "\n".join(lines) + "\n")
+        """Forget what this fold wrote after a step: training goes on from there.
+
+        The last line is forgotten too if a killed run left half of it.
+        """
+        text = self._path.read_text(encoding="utf-8")
+        header, *rows = text[: text.rfind("\n")].split("\n")
+        kept = [header, *(row for row in rows if not _is_later(row, fold, step))]
+        write_text(self._path, "\n".join(kept) + "\n")
         self._boards[fold] = SummaryWriter(
             str(self._board_folder / f"fold_{fold}"), purge_step=step + 1
         )
@@ -156,6 +155,11 @@ class MlflowTracker:
     def close(self) -> None:
         """End the run there."""
         self._client.set_terminated(self._run)
+
+
+def _is_later(row: str, fold: int, step: int) -> bool:
+    of_fold, at_step, *_ = row.split(",")
+    return int(of_fold) == fold and int(at_step) > step
 
 
 def _short(value: float | None) -> str:

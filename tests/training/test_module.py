@@ -1,0 +1,101 @@
+import copy
+
+import pytest
+import torch
+
+from medseg.dataset.plan import Plan
+from medseg.errors import CannotResume, TrainingError
+from medseg.training.data import Batch
+from medseg.training.module import Learner
+
+
+def learner_of(plan: Plan, *, seed: int = 0, precision: str = "fp32", **recipe: object) -> Learner:
+    changed = plan.model_copy(update={"recipe": plan.recipe.model_copy(update=recipe)})
+    return Learner(changed, device="cpu", precision=precision, seed=seed)  # type: ignore[arg-type]
+
+
+def batch_of(seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(2, 1, 8, 8, 8, generator=generator)
+    return image, (image[:, 0] > 0.5).long()
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_seed_decides_the_first_weights_and_leaves_torchs_seed_alone(plan: Plan) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, same, other = (learner_of(plan, seed=s) for s in (0, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+    assert equal(first.averaged_weights(), same.averaged_weights())
+    assert not equal(first.averaged_weights(), other.averaged_weights())
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_learns_one_batch(plan: Plan, optimizer: str, precision: str) -> None:
+    learner = learner_of(plan, optimizer=optimizer, precision=precision)
+    losses = [learner.step(batch_of(), 5e-3)[0] for _ in range(40)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+def test_restored_it_goes_on_bit_for_bit(plan: Plan, optimizer: str) -> None:
+    learner = learner_of(plan, optimizer=optimizer)
+    for n in range(3):
+        learner.step(batch_of(n), 1e-3)
+    state = copy.deepcopy(learner.state())
+    twin = learner_of(plan, seed=9, optimizer=optimizer)
+    twin.restore(state, learner.scaler_state(), learner.steps)
+    for n in range(3, 6):
+        assert learner.step(batch_of(n), 1e-3)[0] == twin.step(batch_of(n), 1e-3)[0]
+    assert equal(learner.state(), twin.state())
+    assert learner.steps == twin.steps == 6
+
+
+def test_average_forgets_the_start_and_follows_slowly(plan: Plan) -> None:
+    learner = learner_of(plan, ema_decay=0.99)
+    start = learner.averaged_weights()
+    for _ in range(20):
+        learner.step(batch_of(), 1e-2)
+    average, state = learner.averaged_weights(), learner.state()
+    name = next(iter(average))
+    now = state[f"network.{name}"]
+    assert not torch.equal(average[name], now)
+    assert (average[name] - now).norm() < 0.7 * (start[name] - now).norm()
+
+
+def test_without_average_the_last_weights_are_kept(plan: Plan) -> None:
+    learner = learner_of(plan, ema_decay=0.0)
+    learner.step(batch_of(), 1e-2)
+    name = next(iter(learner.averaged_weights()))
+    assert torch.equal(learner.averaged_weights()[name], learner.state()[f"network.{name}"])
+
+
+def test_a_bad_gradient_is_skipped(plan: Plan) -> None:
+    learner = learner_of(plan)
+    learner.step(batch_of(), 1e-3)
+    before = copy.deepcopy(learner.state())
+    image, labels = batch_of()
+    learner.step((image * float("nan"), labels), 1e-3)
+    after = learner.state()
+    assert all(torch.equal(before[n], after[n]) for n in before if n.startswith("network."))
+    assert torch.isfinite(torch.tensor(learner.step(batch_of(), 1e-3)[0]))
+
+
+def test_bad_gradients_without_end_are_an_error(plan: Plan) -> None:
+    learner = learner_of(plan)
+    image, labels = batch_of()
+    with pytest.raises(TrainingError, match="stay finite"):
+        for _ in range(100):
+            learner.step((image * float("inf"), labels), 1e-3)
+
+
+def test_state_of_another_network_is_refused(plan: Plan) -> None:
+    wider = plan.network.model_copy(update={"features": (8, 16)})
+    other = learner_of(plan.model_copy(update={"network": wider}))
+    with pytest.raises(CannotResume, match="fits the network"):
+        learner_of(plan).restore(other.state(), {}, 0)
