@@ -126,6 +126,18 @@ def test_a_failing_case_stops_the_build_and_leaves_whole_cases(description, plan
         assert names == {"image.npy", "labels.npy", "locations.npy", "record.json"}
 
 
+def test_a_2d_plan_stores_slice_by_slice(description, tmp_path):
+    plan = make_plan(take_fingerprint(description), CPU_QUARTER, config="2d")
+    store = Store.build(tmp_path / "store", description, plan)
+    stored = np.load(store.folder / store.ids[0] / "image.npy", mmap_mode="r")
+    assert stored[..., 3].flags.f_contiguous
+    case = store.case(store.ids[0])
+    image, labels = case.read((-1, 2, 3), (8, 8, 1))
+    np.testing.assert_array_equal(image[:, 1:], case.image()[:, 0:7, 2:10, 3:4])
+    np.testing.assert_array_equal(labels[1:], case.labels()[0:7, 2:10, 3:4])
+    assert image.flags.c_contiguous
+
+
 def test_only_the_cases_asked_for(description, plan, tmp_path):
     wanted = [case.id for case in description.cases[:2]]
     store = Store.build(tmp_path / "store", description, plan, ids=wanted)

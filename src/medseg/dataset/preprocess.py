@@ -157,6 +157,8 @@ def _image_on(
         i, j, _ = target.spacing_mm
         in_plane = grid_at_spacing(source, (i, j, source.spacing_mm[2]))
         image = resample_array(image, source, in_plane, interpolation="cubic")
+        if in_plane.same_space(target):
+            return image
         return resample_array(image, in_plane, target, interpolation="linear")
     return resample_array(image, source, target, interpolation="cubic")
 

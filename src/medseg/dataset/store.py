@@ -5,7 +5,9 @@ A store is a folder with one folder for each case:
     image.npy       float16, (C, I, J, K): half the disk and half the page cache of float32. It
                     rounds a normalised value by less than 0.05 %, far below the noise of any
                     scanner, and patches come out as float32.
-    labels.npy      uint8 or uint16 class indices, (I, J, K); absent for a case without label
+    labels.npy      uint8 or uint16 class indices, (I, J, K); absent for a case without label. For
+                    a 2D plan both lie slice by slice (Fortran order), so that one slice is read
+                    without its neighbours
     locations.npy   int32 (n, 3): voxels of each class, sampled, class after class
     record.json     grids, classes, and from which files and which plan the case was made
 
@@ -19,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -38,8 +41,8 @@ from medseg.volume.geometry import Geometry
 MOST_LOCATIONS = 10_000
 """Voxels of one class that are kept of one case (as nnU-Net keeps)."""
 
-OPEN_CASES = 128
-"""Cases whose files stay mapped; each holds up to three file handles."""
+OPEN_CASES = 256
+"""Cases whose files stay mapped; each holds up to two file handles."""
 
 _LARGEST_HALF = 65504.0
 """Largest float16: what lies beyond is clipped (it never does after a z-score)."""
@@ -282,17 +285,24 @@ def _build_case(folder: Path, description: DatasetDescription, case: Case, plan:
         class_voxels=voxels,
         location_counts=counts,
     )
-    _write_case(place, ready, locations, record)
+    _write_case(place, ready, locations, record, slices=plan.config == "2d")
 
 
 def _write_case(
-    place: Path, ready: Preprocessed, locations: npt.NDArray[np.int32], record: CaseRecord
+    place: Path,
+    ready: Preprocessed,
+    locations: npt.NDArray[np.int32],
+    record: CaseRecord,
+    *,
+    slices: bool,
 ) -> None:
-    halves = np.clip(ready.image, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+    """Write all files of a case; `slices` lays arrays out slice by slice."""
+    order: Literal["F", "C"] = "F" if slices else "C"
+    halves = np.clip(ready.image, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16, order=order)
     with atomic_folder(place) as temporary:
         np.save(temporary / "image.npy", halves)
         if ready.labels is not None:
-            np.save(temporary / "labels.npy", ready.labels)
+            np.save(temporary / "labels.npy", np.asarray(ready.labels, order=order))
         np.save(temporary / "locations.npy", locations)
         (temporary / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
 
