@@ -1,14 +1,14 @@
 # mypy: disable-error-code="no-untyped-def"
 """Compiled loops that interpolate images.
 
-Plain loops in numba, compiled at the first call (about ten seconds for the room) and then kept on
-disk: beside this file, or in the user's cache folder where the package may not be written.
-They release the interpreter lock, and run on one core: callers have cases to spread over others.
-Sums may be reordered; NaN and infinity stay what they are.
+Plain loops in numba, compiled at the first call (two seconds for linear, about ten for cubic) and
+then kept on disk (`medseg.space.compiled`). They release the interpreter lock and run on one core:
+callers have cases to spread over the others. Sums may be reordered; NaN and infinity stay.
 """
 
 import numpy as np
-from numba import njit
+
+from medseg.space.compiled import compiled, compiled_fast
 
 POLE = np.sqrt(3.0) - 2.0
 """Pole of the cubic B-spline's inverse filter."""
@@ -25,11 +25,8 @@ STRIP = 256
 LANES = 16
 """Rows filtered side by side: one vector register of float32."""
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-"""What may differ from strict arithmetic: the order and fusing of sums, not NaN or infinity."""
 
-
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def _filter_columns(values, start, out):
     """Values -> coefficients of the interpolating cubic B-spline, divided by `GAIN`.
 
@@ -61,7 +58,7 @@ def _filter_columns(values, start, out):
             out[r, k] = pole * (out[r + 1, k] - out[r, k])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _share_of_start(r, n):
     """Share of row `r` of `n` in what all mirrored rows above the first would have left there."""
     if n > HORIZON:
@@ -70,7 +67,7 @@ def _share_of_start(r, n):
     return (POLE**r + twice) / (1.0 - POLE ** (2 * n - 2))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def filter_first_axis(source, out):
     """B-spline coefficients, divided by `GAIN`, along the first of two axes; shapes (n, m)."""
     n, m = source.shape
@@ -82,7 +79,7 @@ def filter_first_axis(source, out):
                 out[r, start + k] = strip[r, k]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def _mix(rows, index, weight, out):
     """The weighted sum of some rows."""
     taps, m = index.size, out.size
@@ -100,7 +97,7 @@ def _mix(rows, index, weight, out):
             out[k] += wa * a[k]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def _mix_lanes(before, index, weight, after):
     """As `_mix` for many outputs of LANES columns; the fixed width makes each row one register."""
     taps = index.shape[1]
@@ -119,7 +116,7 @@ def _mix_lanes(before, index, weight, after):
                 after[k, lane] += wa * before[a, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def blend_aligned(source, index, weight, spline, out):
     """Each voxel as a sum of sums of sums of its neighbours along the three axes.
 
@@ -158,7 +155,7 @@ def blend_aligned(source, index, weight, spline, out):
                     out[i, j + lane, k] = after[k, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def linear_aligned(source, index, weight, out):
     """As `blend_aligned` with two neighbours along each axis, faster.
 
@@ -186,7 +183,7 @@ def linear_aligned(source, index, weight, out):
                 out[i, j, k] = weight2[k, 0] * row[index2[k, 0]] + weight2[k, 1] * row[index2[k, 1]]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _place(row, i, j, k, step, size):
     """Position along one axis, held between the outer centres, and whether it is in the image."""
     at = np.round((row[0] * i + row[1] * j + row[2] * k + row[3]) / step) * step
@@ -194,7 +191,7 @@ def _place(row, i, j, k, step, size):
     return min(max(at, 0.0), size - 1.0), inside
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def nearest_rotated(source, matrix, step, upwards, fill, out):
     """The nearest voxel of each place on any grid; the upper one half way if `upwards`.
 
@@ -222,7 +219,7 @@ def nearest_rotated(source, matrix, step, upwards, fill, out):
                     out[i, j, k] = fill
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def linear_rotated(source, matrix, step, fill, out):
     """Trilinear values on any grid; arguments as in `nearest_rotated`."""
     n0, n1, n2 = source.shape
@@ -246,7 +243,7 @@ def linear_rotated(source, matrix, step, fill, out):
                 out[i, j, k] = low + u * (high - low)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def _spline_taps(at, size, index, weight):
     """The four coefficients around a position, mirrored at the outer centres, and their weights."""
     low = int(at)
@@ -261,7 +258,7 @@ def _spline_taps(at, size, index, weight):
         index[n] = abs(min(place, 2 * size - 2 - place)) if size > 1 else 0
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled_fast
 def cubic_rotated(coefficients, matrix, step, fill, out):
     """Cubic B-spline values on any grid; otherwise as `nearest_rotated`.
 

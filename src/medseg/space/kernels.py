@@ -1,15 +1,15 @@
 # mypy: disable-error-code="no-untyped-def"
 """Compiled loops over labels and over the heaviest classes of voxels.
 
-Plain loops in numba, compiled at the first call (about ten seconds for the room) and then kept on
-disk: beside this file, or in the user's cache folder where the package may not be written.
-They release the interpreter lock, and run on one core: callers have cases to spread over others.
+Plain loops in numba, compiled at the first call (two to five seconds a kind of vote) and then kept
+on disk (`medseg.space.compiled`). They release the interpreter lock and run on one core: callers
+have cases to spread over the others.
 """
 
 import numpy as np
-from numba import njit
 
 from medseg.errors import InvalidGeometry
+from medseg.space.compiled import compiled
 from medseg.types import FloatArray, GridSize, IntArray
 
 MIXED = -1
@@ -62,7 +62,7 @@ def add_window(
         _add_sparse(classes[:, *spot], weights[:, *spot], shares, worth)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_dense(weights, shares, worth):
     count, ni, nj, nk = shares.shape
     for n in range(count):
@@ -72,7 +72,7 @@ def _add_dense(weights, shares, worth):
                     weights[n, i, j, k] += worth[i, j, k] * shares[n, i, j, k]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_sparse(classes, weights, shares, worth):
     slots = classes.shape[0]
     count, ni, nj, nk = shares.shape
@@ -99,7 +99,7 @@ def _add_sparse(classes, weights, shares, worth):
                         least[k] = max(low, np.float32(NEGLIGIBLE) * value[k])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _claim(classes, weights, number, weight):
     """Give `number` the smallest slot unless it has one; returns the smallest weight then."""
     smallest = 0
@@ -113,7 +113,7 @@ def _claim(classes, weights, number, weight):
     return weights.min()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def heaviest_class(classes, weights):
     """Class of the largest weight of each voxel, the smaller one of equals; shape (I, J, K)."""
     slots, ni, nj, nk = classes.shape
@@ -131,7 +131,7 @@ def heaviest_class(classes, weights):
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _common(a, b, c, d, out):
     """The label that four rows share at each place, or MIXED."""
     for k in range(a.size):
@@ -139,7 +139,7 @@ def _common(a, b, c, d, out):
         out[k] = a[k] if same else MIXED
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _elect(first, classes, weights, low, high, part, corners, found, total):
     """The class of the largest trilinear weight among eight neighbours.
 
@@ -171,7 +171,7 @@ def _elect(first, classes, weights, low, high, part, corners, found, total):
     return found[best]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _tally(found, total, count, number, share):
     """Add a share to its class among the first `count`; returns how many classes there are."""
     for n in range(count):
@@ -182,7 +182,7 @@ def _tally(found, total, count, number, share):
     return count + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def vote_aligned(first, classes, weights, lows, parts, corners, out):
     """Elect each voxel of a grid whose axes are those of the source.
 
@@ -233,7 +233,7 @@ def vote_aligned(first, classes, weights, lows, parts, corners, out):
                     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def vote_rotated(first, classes, weights, matrix, step, corners, out):
     """Elect each voxel of any grid: as `vote_aligned`, with `matrix` from out to source index.
 
@@ -266,7 +266,7 @@ def vote_rotated(first, classes, weights, matrix, step, corners, out):
                 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _neighbour(row, i, j, k, step, size):
     """Lower neighbour and share of the upper one along one axis; -1 outside the outer faces."""
     at = np.round((row[0] * i + row[1] * j + row[2] * k + row[3]) / step) * step
