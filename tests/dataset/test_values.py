@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.dataset import values
 from medseg.dataset.checks import check_dataset
@@ -174,3 +175,20 @@ def test_a_large_set_is_read_in_part(pictures, monkeypatch):
     assert "read from 10 of 40 files" in description.notes[0]
     (root / "labels.json").write_text('{"255": "cell", "7": "rare"}')
     assert [label.name for label in open_dataset(root).labels] == ["rare", "cell"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_labels_saved_as_colour_open(pictures, opens, suffix):
+    colour = np.stack([mask(7)] * 3, axis=-1)
+    root = pictures({"images/a.png": noise(16, 16), f"masks/a.{suffix}": colour})
+    description = opens(root)
+    assert [label.value for label in description.labels] == [7]
+    assert check_dataset(description) == ()
+
+
+def test_palette_labels_open_by_number(pictures, opens):
+    root = pictures({"images/a.png": noise(16, 16), "masks/a.png": mask(3)})
+    picture = Image.fromarray(mask(3), mode="P")
+    picture.putpalette([n for n in range(256) for _ in range(3)][::-1])
+    picture.save(root / "masks" / "a.png")
+    assert [label.value for label in opens(root).labels] == [3]

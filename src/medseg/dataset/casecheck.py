@@ -8,15 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from medseg.dataset.description import Case, DatasetDescription, fit_channels
+from medseg.dataset.labelfile import count_fractions, raw_label
 from medseg.errors import DatasetError, DifferentSpace, LabelError, MedsegError
 from medseg.types import AnyArray, SpacingMm
 from medseg.volume.geometry import Geometry
-from medseg.volume.io import read_label_map, read_volume
-from medseg.volume.volume import Volume
-
-_LARGEST_VALUE = 65535
-_PALETTE_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
-_CHUNK = 1 << 22
+from medseg.volume.io import read_volume
+from medseg.volume.volume import Volume, distinct_values
 
 
 class Finding(NamedTuple):
@@ -166,7 +163,7 @@ def _examine_label(
         facts.findings.append(Finding("missing pair", f"no label at {path}", cure))
         return
     try:
-        array, geometry = _raw_label(path)
+        array, geometry = raw_label(path)
     except (MedsegError, OSError) as error:
         kind = "label values" if isinstance(error, LabelError) else "unreadable"
         facts.findings.append(_unreadable(path, error)._replace(kind=kind))
@@ -174,21 +171,6 @@ def _examine_label(
     if image is not None:
         _compare_grids(image, (path, geometry), facts)
     _judge_values(description, path, array, facts)
-
-
-def _raw_label(path: Path) -> tuple[AnyArray, Geometry]:
-    """Values as they are stored, shape (I, J, K); a palette's numbers and not its colours."""
-    if path.suffix.lower() in _PALETTE_PICTURES:
-        label_map = read_label_map(path)
-        return label_map.array, label_map.geometry
-    volume = read_volume(path)
-    if volume.array.shape[0] != 1:
-        raise LabelError(
-            f"{path.name} must hold one label value in each voxel.",
-            received=f"{volume.array.shape[0]} channels",
-            cure="Join the channels into one label map, a value for each structure.",
-        )
-    return volume.array[0], volume.geometry
 
 
 def _judge_values(
@@ -199,7 +181,7 @@ def _judge_values(
         facts.findings.append(finding)
         if finding.severity == "error":
             return
-    values = _values(array)
+    values = distinct_values(array)
     facts.values = frozenset(values - {0})
     allowed = {0, *(label.value for label in description.labels)}
     unknown = sorted(values - allowed) if not description.instances else []
@@ -225,7 +207,7 @@ def _judge_values(
 
 
 def _float_finding(path: Path, array: AnyArray) -> Finding:
-    fractions = int((~(np.isfinite(array) & (array == np.rint(array)))).sum())
+    fractions = count_fractions(array)
     if fractions:
         return Finding(
             "float labels",
@@ -238,18 +220,6 @@ def _float_finding(path: Path, array: AnyArray) -> Finding:
         "Nothing must be done; medseg convert saves them as whole numbers.",
         "warning",
     )
-
-
-def _values(array: AnyArray) -> set[int]:
-    """The distinct values: marked in a table where they are small, which is faster than sorting."""
-    flat = array.ravel(order="K")
-    lowest, highest = flat.min(), flat.max()
-    if not (lowest >= 0 and highest <= _LARGEST_VALUE):
-        return {int(value) for value in np.unique(flat)}
-    seen = np.zeros(_LARGEST_VALUE + 1, dtype=bool)
-    for start in range(0, flat.size, _CHUNK):
-        seen[flat[start : start + _CHUNK].astype(np.uint16, copy=False)] = True
-    return {int(value) for value in np.flatnonzero(seen)}
 
 
 def _digest(channel: AnyArray) -> str:

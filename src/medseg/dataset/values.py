@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from medseg.errors import DatasetError, MedsegError
+from medseg.dataset.labelfile import count_fractions, raw_label
+from medseg.errors import DatasetError, LabelError, MedsegError
 from medseg.progress import SILENT, Progress
 from medseg.volume.io import read_label_map
 from medseg.volume.labels import Label, Labels, make_labels
+from medseg.volume.volume import distinct_values
 
 SCAN_BYTES = 64_000_000
 """Label files are read up to this size on disk all in all; of a larger set, an even sample."""
@@ -111,7 +113,7 @@ def _values(paths: Sequence[Path], progress: Progress) -> dict[Path, frozenset[i
 
     def read(path: Path) -> frozenset[int] | None:
         try:
-            return frozenset(label.value for label in read_label_map(path).labels)
+            return _values_in(path)
         except MedsegError as error:
             first.append(error)
             return None
@@ -127,6 +129,24 @@ def _values(paths: Sequence[Path], progress: Progress) -> dict[Path, frozenset[i
     if not values and first:
         raise first[0]
     return values
+
+
+def _values_in(path: Path) -> frozenset[int]:
+    """The values above 0 of a label file.
+
+    Raises:
+        LabelError: If it holds fractions or values below 0.
+        FileError: If it cannot be read.
+    """
+    array, _ = raw_label(path)
+    wrong = count_fractions(array) if array.dtype.kind == "f" else int(array.min() < 0)
+    if wrong:
+        raise LabelError(
+            "Label values are whole numbers from 0 on.",
+            received=f"fractions or values below 0 in {path}",
+            cure="Resample the label map as labels (nearest or by vote), and save whole numbers.",
+        )
+    return frozenset(distinct_values(array) - {0})
 
 
 def _numbers_objects(values: dict[Path, frozenset[int]]) -> bool:

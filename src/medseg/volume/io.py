@@ -21,7 +21,7 @@ from medseg.volume.formats import (
 )
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Label, Labels
-from medseg.volume.volume import LabelMap, Source, Volume
+from medseg.volume.volume import LabelMap, Source, Volume, distinct_values
 
 __all__ = [
     "IMAGE_SUFFIXES", "is_dicom_file", "is_image_file", "read_geometry", "read_label_map",
@@ -124,8 +124,8 @@ def read_label_map(path: Path, labels: Labels | None = None) -> LabelMap:
         array, geometry = volume.array[0], volume.geometry
     values = _whole(array, path)
     if labels is None:
-        found = np.unique(values)
-        labels = tuple(Label(value=int(v), name=f"label_{v}") for v in found if v > 0)
+        found = sorted(distinct_values(values) - {0})
+        labels = tuple(Label(value=v, name=f"label_{v}") for v in found)
     return LabelMap(values, geometry, labels, Source((path,), format_of(suffix)))
 
 
