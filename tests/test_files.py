@@ -54,3 +54,14 @@ def test_a_file_in_the_way_is_one_sentence(tmp_path: Path) -> None:
 def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_a_full_disk_behind_another_error_is_still_one_sentence(tmp_path: Path) -> None:
+    """As pydicom does it: the same type raised again, with a traceback for its text."""
+    with pytest.raises(CannotWrite, match=r"Received: No space left on device\."):  # noqa: SIM117
+        with atomic_file(tmp_path / "mask.dcm"):
+            try:
+                raise OSError(28, "No space left on device")
+            except OSError as error:
+                raise OSError("With tag (5200,9230)\nTraceback ...") from error
+    assert not list(tmp_path.iterdir())

@@ -92,6 +92,16 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def _reason(error: OSError) -> str:
+    """The system's own words; libraries that raise again wrap them in a traceback."""
+    first: BaseException | None = error
+    while first is not None:
+        if isinstance(first, OSError) and first.strerror:
+            return first.strerror
+        first = first.__cause__
+    return str(error).partition("\n")[0]
+
+
 @contextlib.contextmanager
 def _write_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write into one clear sentence."""
@@ -106,6 +116,6 @@ def _write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotWrite(
             f"Results are written to {path}, and all of it must fit.",
-            received=error.strerror or str(error),
+            received=_reason(error),
             cure="Free some space or choose another folder with --out; nothing half was left.",
         ) from error

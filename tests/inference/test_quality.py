@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
-from medseg.inference.quality import estimate_quality, expected_dice
+from medseg.inference.quality import component_sizes, estimate_quality, expected_dice
 from medseg.space.votes import TopClasses
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Label
@@ -105,3 +109,12 @@ def test_a_speck_is_no_part():
     label_map = label_map_of([(3, MIDDLE), (3, (9, 9, 9))])
     ranges = WIDE | {"spleen": (0.0, 1.0)}
     assert not estimate_quality(sure(label_map), label_map, volume_ranges_ml=ranges).flags
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 3)))
+def test_parts_are_those_of_scipy(array):
+    values, sizes = component_sizes(array)
+    for value in (1, 2, 3):
+        parts, _ = ndimage.label(array == value)
+        assert sorted(sizes[values == value]) == sorted(np.bincount(parts.ravel())[1:])

@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from medseg.inference.record import CaseOutcome
 
 
+_SHORT = {
+    "nothing_found": "nothing found",
+    "outside_training_range": "volume",
+    "touches_border": "border",
+    "several_components": "parts",
+}
+"""Flags, in the words of the table."""
+
+
 def predict(
     inputs: Annotated[
         list[Path],
@@ -100,6 +109,6 @@ def _row(outcome: "CaseOutcome", shown: list[str]) -> list[str]:
         outcome.case,
         *facts,
         f"{quality.score:.2f}" if quality else "",
-        f"{len(quality.flags)} flags" if quality and quality.flags else "",
+        ", ".join(dict.fromkeys(_SHORT[flag.kind] for flag in quality.flags)) if quality else "",
         f"{outcome.seconds:.1f}",
     ]

@@ -18,13 +18,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from pydantic import BaseModel
-from scipy import ndimage
 
+from medseg.space.compiled import compiled
 from medseg.space.votes import TopClasses
 from medseg.specs import FROZEN
-from medseg.types import AnyArray
+from medseg.types import AnyArray, IntArray
 from medseg.volume.labels import Label
 from medseg.volume.volume import LabelMap
 
@@ -83,13 +82,11 @@ def estimate_quality(
     """
     expected = expected_dice(top, len(label_map.labels) + 1)
     volumes = label_map.volumes_ml()
-    boxes = _boxes(label_map)
     flags: list[Flag] = []
     for label in label_map.labels:
         flags += _volume_flags(label, volumes[label.name], volume_ranges_ml.get(label.name))
-        box = boxes[label.value]
-        if box is not None and not instances:
-            flags += _shape_flags(label_map, label, box)
+    if not instances:
+        flags += _border_flags(label_map) + _part_flags(label_map)
     found = [value for value in expected[1:] if value is not None]
     return Quality(
         score=float(np.mean(found)) if found else 0.0,
@@ -105,7 +102,7 @@ def expected_dice(top: TopClasses, classes: int) -> list[float | None]:
     return [float(2 * s / (m + w)) if w else None for m, s, w in zip(mass, sure, won, strict=True)]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _sums(
     classes: npt.NDArray[np.integer], weights: npt.NDArray[np.float32], count: int
 ) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -131,11 +128,43 @@ def _sums(
     return mass, sure, won
 
 
-def _boxes(label_map: LabelMap) -> dict[int, tuple[slice, ...] | None]:
-    """The smallest box around each label, by value."""
-    largest = max(label.value for label in label_map.labels)
-    found = ndimage.find_objects(label_map.array, max_label=largest)
-    return {label.value: found[label.value - 1] for label in label_map.labels}
+@compiled
+def component_sizes(array: IntArray) -> tuple[IntArray, IntArray]:
+    """Value and voxels of each connected part, all values in one pass (union by size).
+
+    Voxels of one value are connected through their faces; 0 is background.
+
+    Args:
+        array: Integers, shape (I, J, K).
+
+    Returns:
+        Two arrays of one entry a part, in no order.
+    """
+    flat = array.ravel()
+    _, nj, nk = array.shape
+    links = np.full(flat.size, -1, np.int32)  # of a root: minus its size; of others: towards it
+    for v in range(flat.size):
+        if flat[v] == 0:
+            continue
+        for step, inside in ((1, v % nk > 0), (nk, v // nk % nj > 0), (nj * nk, v >= nj * nk)):
+            if inside and flat[v - step] == flat[v]:
+                a, b = _root(links, v), _root(links, v - step)
+                if a != b:
+                    if links[a] > links[b]:
+                        a, b = b, a
+                    links[a] += links[b]
+                    links[b] = a
+    roots = np.flatnonzero((links < 0) & (flat != 0))
+    return flat[roots], -links[roots]
+
+
+@compiled
+def _root(links: IntArray, v: int) -> int:
+    while links[v] >= 0:
+        if links[links[v]] >= 0:
+            links[v] = links[links[v]]
+        v = links[v]
+    return v
 
 
 def _volume_flags(label: Label, volume_ml: float, known: tuple[float, float] | None) -> list[Flag]:
@@ -153,16 +182,30 @@ def _volume_flags(label: Label, volume_ml: float, known: tuple[float, float] | N
     return [Flag(kind="outside_training_range", structure=label.name, what=what)]
 
 
-def _shape_flags(label_map: LabelMap, label: Label, box: tuple[slice, ...]) -> list[Flag]:
+def _border_flags(label_map: LabelMap) -> list[Flag]:
+    """Structures with a voxel on an outer face of the image, across a single slice left out."""
+    array = label_map.array
+    faces = [np.take(array, (0, n - 1), axis) for axis, n in enumerate(array.shape) if n > 1]
+    there = {int(value) for face in faces for value in np.unique(face)}
+    return [
+        Flag(
+            kind="touches_border",
+            structure=label.name,
+            what=f"{label.name} reaches the border of the image and may go on outside.",
+        )
+        for label in label_map.labels
+        if label.value in there
+    ]
+
+
+def _part_flags(label_map: LabelMap) -> list[Flag]:
+    """Structures of more than one large part."""
+    values, sizes = component_sizes(label_map.array)
     flags = []
-    sides = zip(box, label_map.geometry.grid_size, strict=True)
-    if any(n > 1 and (side.start == 0 or side.stop == n) for side, n in sides):
-        what = f"{label.name} reaches the border of the image and may go on outside."
-        flags.append(Flag(kind="touches_border", structure=label.name, what=what))
-    parts, _ = ndimage.label(label_map.array[box] == label.value)
-    sizes = np.sort(np.bincount(parts.ravel())[1:])[::-1]
-    large = int((sizes >= LARGE_COMPONENT * sizes[0]).sum())
-    if large > 1:
-        what = f"{label.name} lies in {large} separate large parts."
-        flags.append(Flag(kind="several_components", structure=label.name, what=what))
+    for label in label_map.labels:
+        own = sizes[values == label.value]
+        large = int((own >= LARGE_COMPONENT * own.max(initial=0)).sum())
+        if large > 1:
+            what = f"{label.name} lies in {large} separate large parts."
+            flags.append(Flag(kind="several_components", structure=label.name, what=what))
     return flags

@@ -78,14 +78,12 @@ def sweep(
     top = TopClasses.empty(classes, geometry)
     sizes = zip(geometry.grid_size, spec.patch_size, strict=True)
     axes = [spans(size, patch, spec) for size, patch in sizes]
-    windows = list(product(*axes))
+    windows = [(i, j, k) for i, j, k in product(*axes)]
     flat = spec.patch_size[2] == 1
     with progress.task("windows", len(windows)) as task:
         for some in _batches(windows, _batch_size(spec.patch_size, classes)):
             batch = np.stack([cut(image, _start(window), spec.patch_size) for window in some])
-            outputs = network.run(batch[..., 0] if flat else batch)
-            for output, window in zip(outputs, some, strict=True):
-                _add(top, output[..., None] if flat else output, window)
+            _add(top, network.run(batch[..., 0] if flat else batch), some)
             task.advance(len(some))
     return top
 
@@ -133,14 +131,18 @@ def cut(image: FloatArray, start: GridSize, size: GridSize) -> FloatArray:
     return part
 
 
-def _add(top: TopClasses, output: FloatArray, window: Sequence[Span]) -> None:
-    """Add one window's probabilities (N, *patch), times its share of each voxel."""
-    size = output.shape[1:]
-    inside, within = _overlap(top.geometry.grid_size, _start(window), size)
-    i, j, k = (span.weights[part] for span, part in zip(window, within, strict=True))
-    shares = i[:, None, None] * j[:, None] * k
-    first = (inside[0].start, inside[1].start, inside[2].start)
-    add_window(top.classes, top.weights, output[(slice(None), *within)], shares, first)
+def _add(top: TopClasses, outputs: FloatArray, windows: Sequence[tuple[Span, Span, Span]]) -> None:
+    """Add windows' probabilities (B, N, *patch), each times its share of each voxel.
+
+    They are let go at the end: the next windows' must not stand beside them in memory.
+    """
+    for output, window in zip(outputs, windows, strict=True):
+        solid = output[..., None] if output.ndim == 3 else output
+        inside, within = _overlap(top.geometry.grid_size, _start(window), solid.shape[1:])
+        i, j, k = (span.weights[part] for span, part in zip(window, within, strict=True))
+        first = (inside[0].start, inside[1].start, inside[2].start)
+        part = solid[(slice(None), *within)]
+        add_window(top.classes, top.weights, part, i[:, None, None] * j[:, None] * k, first)
 
 
 def _start(window: Sequence[Span]) -> GridSize:
@@ -166,7 +168,7 @@ def _batch_size(patch: GridSize, classes: int) -> int:
 
 
 def _batches(
-    windows: Sequence[tuple[Span, ...]], size: int
-) -> Iterator[Sequence[tuple[Span, ...]]]:
+    windows: Sequence[tuple[Span, Span, Span]], size: int
+) -> Iterator[Sequence[tuple[Span, Span, Span]]]:
     for n in range(0, len(windows), size):
         yield windows[n : n + size]
