@@ -66,6 +66,18 @@ def test_voxels_never_grow_when_time_shrinks():
     assert widths[-1] == 8
 
 
+def test_more_memory_makes_larger_batches_before_larger_patches():
+    need = Need((0.8, 0.8, 2.5), (512, 512, 96), 1, 3, cases=50)
+    card = GPU_DAY.model_copy(update={"memory_bytes": 72 << 30})
+    hours = choose_network(need, card.model_copy(update={"seconds": 7200}))
+    assert hours.patch_size == choose_network(need, GPU_DAY).patch_size == (224, 224, 40)
+    assert hours.batch_size > 2
+    month = choose_network(need, card.model_copy(update={"seconds": 30 * 86_400}))
+    assert prod(month.patch_size) > 4 * prod(hours.patch_size)
+    epochs = choose_network(need, card.model_copy(update={"seconds": None, "epochs": 1000}))
+    assert epochs.patch_size == hours.patch_size
+
+
 def test_epochs_leave_nnunets_size():
     budget = CPU_QUARTER.model_copy(update={"seconds": None, "epochs": 3})
     choice = choose_network(HIPPOCAMPUS, budget)

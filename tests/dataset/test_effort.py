@@ -15,8 +15,8 @@ def test_steps_grow_with_time_and_speed_and_shrink_with_the_batch():
     twice = CPU_QUARTER.model_copy(update={"seconds": 1800})
     assert steps_in_time(SPEC, PATCH, 2, twice) == pytest.approx(2 * steps, abs=2)
     faster = CPU_QUARTER.model_copy(update={"gflops": 800})
-    assert steps_in_time(SPEC, PATCH, 2, faster) == pytest.approx(2 * steps, abs=2)
-    assert steps_in_time(SPEC, PATCH, 4, CPU_QUARTER) == pytest.approx(steps / 2, abs=2)
+    assert 1.6 * steps < steps_in_time(SPEC, PATCH, 2, faster) < 2 * steps
+    assert steps / 2 < steps_in_time(SPEC, PATCH, 4, CPU_QUARTER) < steps / 1.6
 
 
 def test_a_step_of_known_cost():

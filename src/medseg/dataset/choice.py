@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import prod
+from math import inf, prod
 
 from medseg.dataset.cost import training_memory_bytes
-from medseg.dataset.effort import LADDER, SMALLEST_BATCH, batch_in_time, steps_in_time, steps_wanted
-from medseg.dataset.rules import LARGEST_PATCH, batch_limit, largest_patch
+from medseg.dataset.effort import LADDER, SMALLEST_BATCH, Rung, batch_in_time, steps_in_time
+from medseg.dataset.rules import batch_limit, largest_patch
 from medseg.dataset.topology import Topology, plain_unet
 from medseg.errors import PlanError
 from medseg.specs import Budget, PlainUNetSpec
 from medseg.types import GridSize
+
+REFERENCE_MEMORY_BYTES = 8 << 30
+"""Of the graphics card that nnU-Net plans for; more of it makes batches larger before patches."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Choice:
         network: The network.
         patch_size: Voxels along I, J, K.
         batch_size: Patches a step.
-        full_patch: The patch that memory alone would allow.
-        full_width: The width that memory alone would allow.
+        full_patch: nnU-Net's patch, as far as the memory holds it.
+        full_width: nnU-Net's width, as far as the memory holds it.
         memory_batch: The batch that memory alone would allow.
         most_batch: The batch that the size of the data set allows.
     """
@@ -54,6 +57,20 @@ class Choice:
     full_width: int
     memory_batch: int
     most_batch: int
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    rung: Rung
+    network: PlainUNetSpec
+    patch_size: GridSize
+
+    def is_worth_it(self, budget: Budget) -> bool:
+        """Whether it takes enough steps; without a limit of time nnU-Net's own size is."""
+        if budget.seconds is None:
+            return self.rung.share <= 1
+        steps = steps_in_time(self.network, self.patch_size, SMALLEST_BATCH, budget)
+        return steps >= self.rung.steps
 
 
 def choose_network(need: Need, budget: Budget) -> Choice:
@@ -70,39 +87,44 @@ def choose_network(need: Need, budget: Budget) -> Choice:
             f"{need.classes} classes",
             cure="Use a machine with more memory: medseg plan --memory 4G shows what that gives.",
         )
-    full = candidates[0]
-    network, shape = full
-    if budget.seconds is not None:
-        network, shape = next(filter(lambda c: _is_worth_it(c, budget), candidates), candidates[-1])
-    patch_size = _as_grid(shape)
-    by_memory = _batch_in_memory(network, patch_size, budget)
-    by_data = batch_limit(patch_size, need.grid, need.cases)
+    chosen = next((c for c in candidates if c.is_worth_it(budget)), candidates[-1])
+    by_memory = _batch_in_memory(chosen.network, chosen.patch_size, budget)
+    by_data = batch_limit(chosen.patch_size, need.grid, need.cases)
+    most = min(by_memory, by_data)
+    own = next((c for c in candidates if c.rung.share <= 1), candidates[0])
     return Choice(
-        network=network,
-        patch_size=patch_size,
-        batch_size=batch_in_time(network, patch_size, min(by_memory, by_data), budget),
-        full_patch=_as_grid(full[1]),
-        full_width=full[0].features[0],
+        network=chosen.network,
+        patch_size=chosen.patch_size,
+        batch_size=batch_in_time(chosen.network, chosen.patch_size, most, budget),
+        full_patch=own.patch_size,
+        full_width=own.network.features[0],
         memory_batch=by_memory,
         most_batch=by_data,
     )
 
 
-def _candidates(need: Need, budget: Budget) -> Iterator[tuple[PlainUNetSpec, Topology]]:
-    """Networks that fit the memory, largest first; each patch at most its share of the first."""
-    whole = float(LARGEST_PATCH[len(need.spacing_mm)])
-    found = False
-    for base, share in LADDER:
+def _candidates(need: Need, budget: Budget) -> Iterator[_Candidate]:
+    """One network for each rung of the ladder that fits the memory, largest first."""
+    reference = Budget(memory_bytes=REFERENCE_MEMORY_BYTES, device="cuda", gflops=1)
+    own: int | None = None
+    for rung in LADDER:
+        limited = rung.share <= 1
         network_of = partial(
-            plain_unet, base=base, in_channels=need.in_channels, classes=need.classes
+            plain_unet, base=rung.width, in_channels=need.in_channels, classes=need.classes
         )
-        fits = partial(_fits, network_of=network_of, most_voxels=whole * share, budget=budget)
+
+        fits = partial(
+            _fits,
+            network_of=network_of,
+            most_voxels=inf if own is None else own * rung.share,
+            budgets=(budget, reference) if limited else (budget,),
+        )
         shape = largest_patch(need.spacing_mm, need.grid, fits)
         if shape is None:
             continue
-        if not found:
-            found, whole = True, prod(shape.patch_size)
-        yield network_of(shape), shape
+        if limited and own is None:
+            own = prod(shape.patch_size)
+        yield _Candidate(rung, network_of(shape), _as_grid(shape))
 
 
 def _fits(
@@ -110,19 +132,16 @@ def _fits(
     *,
     network_of: Callable[[Topology], PlainUNetSpec],
     most_voxels: float,
-    budget: Budget,
+    budgets: Sequence[Budget],
 ) -> bool:
     if prod(shape.patch_size) > most_voxels:
         return False
     network, patch = network_of(shape), shape.patch_size
-    memory = training_memory_bytes(network, patch, SMALLEST_BATCH, device=budget.device)
-    return memory <= budget.memory_bytes
-
-
-def _is_worth_it(candidate: tuple[PlainUNetSpec, Topology], budget: Budget) -> bool:
-    network, shape = candidate
-    steps = steps_in_time(network, _as_grid(shape), SMALLEST_BATCH, budget)
-    return steps >= steps_wanted(network.features[0])
+    return all(
+        training_memory_bytes(network, patch, SMALLEST_BATCH, device=budget.device)
+        <= budget.memory_bytes
+        for budget in budgets
+    )
 
 
 def _batch_in_memory(network: PlainUNetSpec, patch_size: GridSize, budget: Budget) -> int:

@@ -6,6 +6,7 @@ worse than a small one that was. All constants of this trade stand here.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from medseg.dataset.cost import training_gflop
 from medseg.specs import Budget, PlainUNetSpec
@@ -29,6 +30,12 @@ of a single convolution. Measured on one core (213 and 76 against 280 GFLOP/s). 
 no use: processors work on 16 channels at a time, and a step at width 24 or 12 takes longer than at
 32 or 16."""
 
+STEP_SECONDS = 0.01
+"""What a step takes whatever the network: drawing samples, starting kernels, moving weights."""
+
+STEPS_TO_EXCEED = 50_000
+"""Steps that a patch larger than nnU-Net's must get, where the memory would hold one."""
+
 STEPS_TO_WIDEN = 3000
 """Steps that a network wider than 16 must get. Measured on 144 hippocampus cases: in a quarter of
 an hour on two cores, where width 32 gets fewer, width 16 is the better one."""
@@ -42,17 +49,34 @@ STEPS_TO_GROW_BATCH = 10_000
 FULL_EPOCHS = 1000
 """Passes over the cases where a budget limits neither time nor epochs."""
 
+
+@dataclass(frozen=True)
+class Rung:
+    """One size of network.
+
+    Attributes:
+        width: Features of the first stage.
+        share: Voxels of the patch, as a share of nnU-Net's; inf is what the memory holds.
+        steps: Steps in the time that make this size worth it.
+    """
+
+    width: int
+    share: float
+    steps: int
+
+
 LADDER = (
-    (32, 1.0),
-    (16, 1.0),
-    (16, 0.5),
-    (16, 0.25),
-    (16, 0.125),
-    (8, 0.125),
-    (8, 0.0625),
-    (8, 0.03125),
+    Rung(32, inf, STEPS_TO_EXCEED),
+    Rung(32, 1.0, STEPS_TO_WIDEN),
+    Rung(16, 1.0, STEPS_TO_KEEP),
+    Rung(16, 0.5, STEPS_TO_KEEP),
+    Rung(16, 0.25, STEPS_TO_KEEP),
+    Rung(16, 0.125, STEPS_TO_KEEP),
+    Rung(8, 0.125, STEPS_TO_KEEP),
+    Rung(8, 0.0625, STEPS_TO_KEEP),
+    Rung(8, 0.03125, 0),
 )
-"""Width of the first stage and share of nnU-Net's patch, from the largest network down."""
+"""Sizes from the largest down; the first that is worth it is planned."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +114,8 @@ def steps_in_time(
     if budget.seconds is None:
         raise ValueError("steps_in_time needs a budget in seconds")
     gflops = budget.gflops * NETWORK_SHARE * SPEED_OF_WIDTH.get(spec.features[0], 1.0)
-    step_seconds = training_gflop(spec, patch_size, batch_size) / gflops
+    step_seconds = STEP_SECONDS + training_gflop(spec, patch_size, batch_size) / gflops
     return int(budget.seconds * TRAINING_SHARE / step_seconds)
-
-
-def steps_wanted(base: int) -> int:
-    """Steps that justify this width."""
-    return STEPS_TO_WIDEN if base > 16 else STEPS_TO_KEEP
 
 
 def effort(
@@ -114,5 +133,6 @@ def batch_in_time(spec: PlainUNetSpec, patch_size: GridSize, most: int, budget: 
     """The largest batch of at most `most` that leaves `STEPS_TO_GROW_BATCH` steps, at least 2."""
     if budget.seconds is None:
         return most
-    alone = steps_in_time(spec, patch_size, 1, budget)
-    return max(SMALLEST_BATCH, min(most, alone // STEPS_TO_GROW_BATCH))
+    sizes = range(most, SMALLEST_BATCH, -1)
+    enough = (n for n in sizes if steps_in_time(spec, patch_size, n, budget) >= STEPS_TO_GROW_BATCH)
+    return next(enough, SMALLEST_BATCH)

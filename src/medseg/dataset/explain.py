@@ -1,13 +1,16 @@
 """Decisions in words."""
 
+from math import prod
+
 from pydantic import BaseModel
 
-from medseg.dataset.choice import Choice
+from medseg.dataset.choice import REFERENCE_MEMORY_BYTES, Choice
 from medseg.dataset.cost import gmacs, parameter_count, training_memory_bytes
 from medseg.dataset.effort import FULL_WIDTH, Effort
 from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.rules import CROP_PAYS
 from medseg.specs import FROZEN, AugmentSpec, Budget, RecipeSpec
+from medseg.types import GridSize
 
 
 class Reason(BaseModel):
@@ -36,18 +39,13 @@ def crop_reason(fingerprint: Fingerprint) -> Reason:
     return Reason(what="empty borders", value="cut off", why=why)
 
 
-def network_reasons(choice: Choice, budget: Budget, seen: Effort) -> tuple[Reason, ...]:
+def network_reasons(
+    choice: Choice, grid: GridSize, budget: Budget, seen: Effort
+) -> tuple[Reason, ...]:
     """Why this network, patch and batch, and how far the time goes."""
     network, patch_size = choice.network, choice.patch_size
-    memory = budget.memory_bytes / 2**30
     stages, width = len(network.features), network.features[0]
     used = training_memory_bytes(network, patch_size, choice.batch_size, device=budget.device)
-    is_smaller = patch_size != choice.full_patch
-    why_patch = (
-        f"Memory would allow {by(choice.full_patch)}; the time does not."
-        if is_smaller
-        else f"The largest patch in the shape of the median case that {memory:.3g} GiB train."
-    )
     limit = min(choice.memory_batch, choice.most_batch)
     why_batch = (
         f"The most that memory ({choice.memory_batch}) and 5 % of the data set "
@@ -56,7 +54,9 @@ def network_reasons(choice: Choice, budget: Budget, seen: Effort) -> tuple[Reaso
         else f"{limit} would fit; fewer leave more steps in the time."
     )
     return (
-        Reason(what="patch", value=f"{by(patch_size)} voxels", why=why_patch),
+        Reason(
+            what="patch", value=f"{by(patch_size)} voxels", why=_why_patch(choice, grid, budget)
+        ),
         Reason(
             what="network",
             value=f"{stages} stages, {'-'.join(map(str, network.features))} features, "
@@ -80,6 +80,18 @@ def network_reasons(choice: Choice, budget: Budget, seen: Effort) -> tuple[Reaso
             ),
         ),
     )
+
+
+def _why_patch(choice: Choice, grid: GridSize, budget: Budget) -> str:
+    here, full = prod(choice.patch_size), prod(choice.full_patch)
+    if here < full:
+        return f"Memory would allow {by(choice.full_patch)}; the time does not."
+    if here > full:
+        return f"Memory and time allow more than nnU-Net's {by(choice.full_patch)}."
+    if all(n >= m for n, m in zip(choice.patch_size, grid, strict=True) if n > 1):
+        return "The whole median case, rounded up to what the network halves."
+    gibibytes = min(budget.memory_bytes, REFERENCE_MEMORY_BYTES) / 2**30
+    return f"The largest in the shape of the median case that trains in {gibibytes:.3g} GiB."
 
 
 def _why_width(width: int, full_width: int, budget: Budget) -> str:

@@ -187,7 +187,7 @@ def make_plan(
             *frame.reasons,
             crop_reason(fingerprint),
             *why_ways,
-            *network_reasons(choice, budget, spent),
+            *network_reasons(choice, frame.grid, budget, spent),
             Reason(what="optimiser", value=recipe_words(found), why=why_found),
             Reason(what="augmentation", value=mirror_words(varied), why=why_varied),
             Reason(what="loss", value="Dice and cross-entropy", why=why_lost),
