@@ -36,9 +36,16 @@ def _describe(path: Path, console: Console) -> dict[str, Any]:
         return _show_bundle(bundle, console)
     if path.name == "medseg-dataset.json" or (path / "medseg-dataset.json").is_file():
         return _show_dataset(path, console)
+    from medseg.errors import MissingPath
     from medseg.volume.dicom_seg_frames import is_segmentation
     from medseg.volume.io import is_dicom_file, is_image_file
 
+    if not path.exists():
+        raise MissingPath(
+            "A file, a folder or a built-in bundle must have this name.",
+            received=str(path),
+            cure="Check the path.",
+        )
     if path.is_file() and is_segmentation(path):
         return _show_segmentation(path, console)
     if path.is_file() and (is_image_file(path) or not is_dicom_file(path)):
@@ -163,7 +170,7 @@ def _show_series(path: Path, series: "Sequence[Series]", console: Console) -> di
             outcome = f"{_times(geometry.grid_size)}, {_mm(geometry.spacing_mm)}"
         except MedsegError as error:
             facts["refused"] = {"code": error.code, "message": str(error)}
-            outcome = f"refused [{error.code}]: {error.received or error.rule}"
+            outcome = f"refused ({error.code}): {error.received or error.rule}"
         found.append(facts)
         rows.append((one.modality, one.description or one.number, str(len(one.slices)), outcome))
     console.table(str(path), ("modality", "series", "images", "volume"), rows)

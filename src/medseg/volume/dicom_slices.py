@@ -3,6 +3,7 @@
 A classic file holds one image, an enhanced one many (its frames); both become `Slice`s.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ import pydicom
 from pydicom.uid import UID
 
 from medseg.errors import UnreadableFile
+
+warnings.filterwarnings("ignore", category=UserWarning, module=r"(pydicom|highdicom)\.")
+"""Scans in the wild break small rules of the standard by the thousand; what matters is refused."""
 
 _HEADER_TAGS = [
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID",

@@ -220,13 +220,14 @@ def _refuse_tilt(
 
 
 def _refuse_gaps(gaps: npt.NDArray[np.float64], along: npt.NDArray[np.float64]) -> None:
-    step_mm = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    step_mm, typical_mm = float(gaps.min()), float(np.sort(gaps)[(len(gaps) - 1) // 2])
     ratio = gaps / step_mm
-    whole = np.abs(ratio - np.rint(ratio)) <= np.maximum(DRIFT_TOLERANCE, ROUNDING_MM / step_mm)
+    whole = np.abs(ratio - np.rint(ratio)) <= max(DRIFT_TOLERANCE, ROUNDING_MM / step_mm)
+    whole &= typical_mm < 3 * step_mm
     wide = np.flatnonzero(np.rint(ratio) > 1)
     where = "; ".join(
         f"between k = {n} at {along[n]:.2f} mm and k = {n + 1} at {along[n + 1]:.2f} mm"
-        for n in (wide if whole.all() else np.argsort(-np.abs(gaps - step_mm)))[:3]
+        for n in (wide if whole.all() else np.argsort(-np.abs(gaps - typical_mm)))[:3]
     )
     if whole.all() and len(wide):
         count = int((np.rint(ratio) - 1).sum())

@@ -164,7 +164,7 @@ def _parse(stream: BinaryIO, path: Path) -> _Header:
         raise _broken(path, f"its magic is {bytes(header['magic'])!r}")
     try:
         dtype = header.get_data_dtype()
-    except HeaderDataError as error:
+    except (HeaderDataError, KeyError) as error:
         raise _broken(path, f"its data type is {int(header['datatype'])}") from error
     if dtype.kind == "c":
         raise UnknownFormat(

@@ -15,7 +15,7 @@ import SimpleITK as sitk  # noqa: N813
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from medseg.errors import LabelError, UnknownFormat, UnreadableFile
+from medseg.errors import LabelError, MedsegError, UnknownFormat, UnreadableFile
 from medseg.files import atomic_file
 from medseg.types import AnyArray
 from medseg.volume.formats import TIFF_SUFFIXES, suffix_of
@@ -115,9 +115,11 @@ def write_picture(array: AnyArray, geometry: Geometry, path: Path) -> None:
 def _decoding(path: Path) -> Iterator[None]:
     try:
         yield
+    except MedsegError:
+        raise
     except (UnidentifiedImageError, tifffile.TiffFileError, Image.DecompressionBombError) as error:
         raise _unreadable(path, "something else") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError) as error:
+    except Exception as error:  # a damaged file leads decoders to errors of any kind
         raise _unreadable(path, str(error) or type(error).__name__) from error
 
 
