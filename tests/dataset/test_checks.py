@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import numpy as np
 import pytest
 
 from medseg.dataset.checks import Fault, check_dataset, without_faulty
-from medseg.dataset.description import read_case_label
+from medseg.dataset.description import (
+    Case,
+    Channel,
+    DatasetDescription,
+    read_case_label,
+)
 from medseg.dataset.importers import open_dataset
 from medseg.errors import FaultyDataset
 from medseg.volume.geometry import Geometry
@@ -188,6 +194,38 @@ def test_damaged_files(tiny_dataset, which, damage):
     path.write_bytes(damage(path.read_bytes()))
     fault = only_fault(tiny_dataset)
     assert (fault.case, fault.kind, fault.severity) == ("phantom_002", "unreadable", "error")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".tif"])
+def test_any_damage_to_a_file_is_a_fault_or_no_matter(tmp_path, phantom, suffix):
+    volume, labels = phantom(0)
+    paths = tmp_path / f"image{suffix}", tmp_path / f"label{suffix}"
+    write_volume(volume, paths[0])
+    write_label_map(labels, paths[1])
+    sound = [path.read_bytes() for path in paths]
+    description = DatasetDescription(
+        name="d",
+        channels=(Channel(name="c"),),
+        labels=labels.labels,
+        cases=(Case(id="a", images=paths[:1], label=paths[1]),),
+    )
+    for seed in range(40):
+        generator = random.Random(seed)
+        for path, content in zip(paths, sound, strict=True):
+            path.write_bytes(damaged(content, generator))
+        assert all(fault.cure for fault in check_dataset(description))
+
+
+def damaged(content: bytes, generator: random.Random) -> bytes:
+    """A few bytes changed, most of them in the header, and now and then the end cut off."""
+    changed = bytearray(content)
+    for _ in range(generator.choice([1, 3, 10])):
+        changed[generator.randrange(min(len(changed), generator.choice([400, 10**9])))] = (
+            generator.randrange(256)
+        )
+    if generator.random() < 0.2:
+        changed = changed[: generator.randrange(len(changed))]
+    return bytes(changed)
 
 
 def test_stray_files(tiny_dataset):

@@ -36,6 +36,7 @@ _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 """By the lowest three bits of xyzt_units: metres and micrometres; all else is taken as mm."""
 
 _LARGEST_NIFTI1_AXIS = 32767
+_LARGEST_OFFSET = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,13 @@ def _parse(stream: BinaryIO, path: Path) -> _Header:
         )
     shape = _shape_of(header, path)
     slope, intercept = _scaling_of(header)
+    offset = float(header["vox_offset"])
+    if not 0 <= offset <= _LARGEST_OFFSET:
+        raise _broken(path, f"its voxels begin at byte {offset:g}")
     return _Header(
         dtype=dtype,
         shape=shape,
-        offset=int(header["vox_offset"]) or size + 4,
+        offset=int(offset) or size + 4,
         slope=slope,
         intercept=intercept,
         geometry=_geometry_of(header, shape[:3], path),
