@@ -102,8 +102,12 @@ def apply_gamma(image: Float32, exponents: Sequence[float], *, inverted: bool) -
 
 
 def _apply_taps(channel: Float32, maps: Sequence[Taps]) -> Float32:
-    taps, shares = tuple(m[0] for m in maps), tuple(m[1] for m in maps)
-    return along_axes(np.ascontiguousarray(channel), (taps[0], taps[1], taps[2]), shares)
+    """One linear map along each axis. A slice is turned so that the inner loop is a long one."""
+    order = (2, 0, 1) if channel.shape[2] == 1 else (0, 1, 2)
+    (tap_i, share_i), (tap_j, share_j), (tap_k, share_k) = (maps[axis] for axis in order)
+    turned = np.ascontiguousarray(channel.transpose(order))
+    out = along_axes(turned, (tap_i, tap_j, tap_k), (share_i, share_j, share_k))
+    return out.transpose(np.argsort(order))
 
 
 def _gaussian_taps(size: int, sigma: float) -> Taps:

@@ -182,9 +182,9 @@ def warp_volume(
                     x += shares_k[k, c] * bend[0, c]
                     y += shares_k[k, c] * bend[1, c]
                     z += shares_k[k, c] * bend[2, c]
-                p = min(max(int(x), 0), last[0])
-                q = min(max(int(y), 0), last[1])
-                r = min(max(int(z), 0), last[2])
+                p = max(min(int(x), last[0]), 0)
+                q = max(min(int(y), last[1]), 0)
+                r = max(min(int(z), last[2]), 0)
                 corner = p, q, r
                 fractions = np.float32(x - p), np.float32(y - q), np.float32(z - r)
                 for channel in range(len(image)):
@@ -193,6 +193,24 @@ def warp_volume(
                     out_labels[i, j, k] = labels[p, q, r]
                 else:
                     out_labels[i, j, k] = vote(labels, corner, fractions, values, weights)
+
+
+@compiled
+def vote_in_plane(
+    labels: IntArray,
+    corner: Corner,
+    fractions: tuple[np.float32, np.float32],
+    values: IntArray,
+    weights: Float64,
+) -> int:
+    """As `vote`, in a square of four voxels of one slice."""
+    x, y = fractions
+    for n in range(4):
+        p, q = n >> 1, n & 1
+        values[n] = labels[corner[0] + p, corner[1] + q, corner[2]]
+        weights[n] = (x if p else 1 - x) * (y if q else 1 - y)
+    winner: int = values[heaviest(values, weights)]
+    return winner
 
 
 @compiled
@@ -225,23 +243,23 @@ def warp_plane(
                     share = shares_i[i, a] * shares_j[j, b]
                     x += share * knots[0, a, b, 0]
                     y += share * knots[1, a, b, 0]
-            p, q = min(max(int(x), 0), last_i), min(max(int(y), 0), last_j)
-            fx, fy = x - p, y - q
-            weights[0], weights[1] = (1 - fx) * (1 - fy), (1 - fx) * fy
-            weights[2], weights[3] = fx * (1 - fy), fx * fy
+            p, q = max(min(int(x), last_i), 0), max(min(int(y), last_j), 0)
+            fx, fy = np.float32(x - p), np.float32(y - q)
             for k in range(size_k):
                 r = size_k - 1 - k if matrix[2, 2] < 0 else k
                 for channel in range(len(image)):
-                    out_image[channel, i, j, k] = (
-                        weights[0] * image[channel, p, q, r]
-                        + weights[1] * image[channel, p, q + 1, r]
-                        + weights[2] * image[channel, p + 1, q, r]
-                        + weights[3] * image[channel, p + 1, q + 1, r]
-                    )
-                values[0], values[1] = labels[p, q, r], labels[p, q + 1, r]
-                values[2], values[3] = labels[p + 1, q, r], labels[p + 1, q + 1, r]
-                same = values[0] == values[1] and values[0] == values[2] and values[0] == values[3]
-                out_labels[i, j, k] = values[0 if same else heaviest(values, weights)]
+                    low, high = image[channel, p, q, r], image[channel, p, q + 1, r]
+                    near = low + fy * (high - low)
+                    low, high = image[channel, p + 1, q, r], image[channel, p + 1, q + 1, r]
+                    far = low + fy * (high - low)
+                    out_image[channel, i, j, k] = (1 - fx) * near + fx * far
+                first = labels[p, q, r]
+                same = first == labels[p, q + 1, r]
+                same &= first == labels[p + 1, q, r]
+                same &= first == labels[p + 1, q + 1, r]
+                if not same:
+                    first = vote_in_plane(labels, (p, q, r), (fx, fy), values, weights)
+                out_labels[i, j, k] = first
 
 
 @compiled
