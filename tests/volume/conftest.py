@@ -36,7 +36,7 @@ def series(tmp_path: Path, volume: Volume) -> Path:
 
 @pytest.fixture
 def spoil(series: Path) -> Callable[[Change], Path]:
-    """Change the header of each file by its index along K; the file names say nothing afterwards."""
+    """Change each header by its index along K; the file names say nothing afterwards."""
 
     def change_all(change: Change) -> Path:
         for k, path in enumerate(sorted(series.iterdir())):

@@ -335,11 +335,17 @@ def test_every_odd_file_is_read_or_refused_in_one_sentence(data_root, folder):
     paths = sorted(path for path in (data_root / folder).rglob("*") if path.is_file())
     assert paths
     for path in paths:
-        try:
-            assert read_series(path).array.size
-        except MedsegError as error:
-            assert error.rule.endswith("."), path
-            assert len(str(error)) < 600, path
+        refusal = refusal_of(path)
+        assert refusal is None or refusal.rule.endswith("."), path
+        assert len(str(refusal)) < 600, path
+
+
+def refusal_of(path: Path) -> MedsegError | None:
+    try:
+        read_series(path)
+    except MedsegError as error:
+        return error
+    return None
 
 
 def test_paths_of_a_series_follow_the_slices(spoil):
