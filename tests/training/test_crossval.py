@@ -27,6 +27,7 @@ from medseg.specs import AugmentSpec, MirrorSpec
 from medseg.training import crossval, fit
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.crossval import train
+from medseg.training.module import Learner
 from medseg.training.run import RunSettings
 
 EPOCHS = RunSettings(epochs=6, precision="fp32", device="cpu")
@@ -97,6 +98,7 @@ from medseg.dataset.description import load_description
 from medseg.dataset.plan import load_plan
 from medseg.training import fit
 from medseg.training.crossval import train
+from medseg.training.module import Learner
 from medseg.training.run import RunSettings
 
 torch.set_num_threads(1)
@@ -138,14 +140,14 @@ def test_asked_to_stop_it_keeps_all_and_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    step = fit.Learner.step
+    step = Learner.step
 
-    def interrupted(learner: fit.Learner, *words: object) -> object:
+    def interrupted(learner: Learner, *words: object) -> object:
         if learner.steps == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return step(learner, *words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fit.Learner, "step", interrupted)
+    monkeypatch.setattr(Learner, "step", interrupted)
     with pytest.raises(TrainingStopped, match=r"after 6 steps.*--resume"):
         train(blobs, tmp_path / "run", EPOCHS, plan=plan)
     monkeypatch.undo()

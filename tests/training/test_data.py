@@ -24,7 +24,7 @@ def test_a_batch_has_the_plans_shape(store: Store, plan: Plan) -> None:
     assert image.dtype == torch.float32
     assert labels.shape == (2, 8, 8, 8)
     assert labels.dtype == torch.int64
-    assert set(labels.unique().tolist()) <= {0, 1, 2}
+    assert 0 <= labels.min() <= labels.max() <= 2
 
 
 def test_a_2d_batch_has_no_k(store: Store, plan: Plan) -> None:

@@ -1,11 +1,13 @@
 import csv
 import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from medseg.errors import MissingDependency
+from medseg.errors import MissingDependency, NetworkUnavailable
 from medseg.training.log import Journal, MlflowTracker, Row
 
 ROW = Row(
@@ -70,3 +72,62 @@ def test_mlflow_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingDependency, match="pip install mlflow"):
         MlflowTracker("sqlite:///runs.db", experiment="Blobs", settings={})
+
+
+class Server:
+    """What of MLflow's client is used, kept in a list."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.calls: list[object] = []
+        self.away = tracking_uri == "http://nowhere"
+
+    def get_experiment_by_name(self, _name: str) -> None:
+        self._answer()
+
+    def create_experiment(self, _name: str) -> str:
+        return "7"
+
+    def create_run(self, _experiment: str) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(run_id="r"))
+
+    def log_param(self, run: str, name: str, value: object) -> None:
+        self._answer((run, name, value))
+
+    def log_metric(self, run: str, name: str, value: float, *, step: int) -> None:
+        self._answer((run, name, value, step))
+
+    def set_terminated(self, run: str) -> None:
+        self._answer((run, "end"))
+
+    def _answer(self, call: object = None) -> None:
+        if self.away:
+            raise sys.modules["mlflow.exceptions"].MlflowException("no answer")
+        self.calls.append(call)
+
+
+@pytest.fixture
+def _mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, errors = ModuleType("mlflow"), ModuleType("mlflow.exceptions")
+    module.MlflowClient = Server  # type: ignore[attr-defined]
+    errors.MlflowException = type("MlflowException", (Exception,), {})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    monkeypatch.setitem(sys.modules, "mlflow.exceptions", errors)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: module)
+
+
+@pytest.mark.usefixtures("_mlflow")
+def test_mlflow_gets_rows_and_its_loss_stops_nothing() -> None:
+    tracker = MlflowTracker("http://here", experiment="Blobs", settings={"seed": 0})
+    server = tracker._client
+    tracker.log(ROW)
+    server.away = True
+    tracker.log(ROW)
+    tracker.close()
+    assert ("r", "seed", 0) in server.calls
+    assert ("r", "fold_0/loss", 0.9, 10) in server.calls
+
+
+@pytest.mark.usefixtures("_mlflow")
+def test_mlflow_that_does_not_answer_is_refused_at_the_start() -> None:
+    with pytest.raises(NetworkUnavailable, match="must answer at http://nowhere"):
+        MlflowTracker("http://nowhere", experiment="Blobs", settings={})

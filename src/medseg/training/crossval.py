@@ -31,7 +31,7 @@ from medseg.training.run import RunFolder, RunSettings
 from medseg.training.schedule import BySteps, ByTime, Clock, Timetable, command_clock
 from medseg.training.validation import ValidationCost, quick_dice, validate
 
-FINISH_SECONDS, FINISH_SHARE = 5.0, 0.005
+FINISH_SECONDS, FINISH_SHARE = 3.0, 0.005
 """Kept for writing bundle, figures and report: so long, and this share of the budget."""
 
 _VALIDATION_SHARE = 0.2
@@ -99,38 +99,31 @@ def train(
 def _train_fold(run: Run, journal: Journal, split: Split, *, share: float) -> Member:
     """Train and validate one network in its share of the time that is left."""
     begin = run.clock()
-    end = None
-    if run.settings.seconds is not None:
-        reserve = FINISH_SECONDS + FINISH_SHARE * run.settings.seconds
-        end = begin + (run.settings.seconds - reserve - begin) * share
+    end = _end_of_fold(run, begin, share)
     learner = Learner(
         run.plan, device=run.machine.device, precision=run.precision, seed=run.settings.seed
     )
     path = run.folder.checkpoint(split.fold)
     spent, finished = _restore(learner, path)
     batches = Batches(run.store, split.training, run.plan, seed=run.settings.seed, fold=split.fold)
-    journal.go_back(split.fold, learner.steps)
-    cost = ValidationCost(
-        predictor_of(run, learner.averaged_weights()), run.description, run.store, split.validation
-    )
-    timetable = _timetable(run, batches, begin, end, cost.whole(split.validation), spent)
-    course = Course(
-        recipe=run.plan.recipe,
-        timetable=timetable,
-        clock=run.clock,
-        checkpoint=path,
-        journal=journal,
-        fold=split.fold,
-        look=_look(run, split, cost),
-        workers=_workers(run.machine),
-    )
-    trained = (
-        fit(learner, batches, course, spent=spent, progress=run.progress)
-        if not finished
-        else Trained(
-            learner.averaged_weights(), learner.steps, batches.epochs_of(learner.steps), spent, 0.0
+    if finished:
+        epochs = batches.epochs_of(learner.steps)
+        trained = Trained(learner.averaged_weights(), learner.steps, epochs, spent, memory_gb=0.0)
+    else:
+        journal.go_back(split.fold, learner.steps)
+        cost = _validation_cost(run, split, learner)
+        course = Course(
+            recipe=run.plan.recipe,
+            timetable=_timetable(run, batches, end, cost.whole(split.validation), spent),
+            clock=run.clock,
+            checkpoint=path,
+            journal=journal,
+            fold=split.fold,
+            name="train" if len(run.splits) == 1 else f"train fold {split.fold}",
+            look=_look(run, split, cost),
+            workers=_workers(run.machine),
         )
-    )
+        trained = fit(learner, batches, course, spent=spent, progress=run.progress)
     scores = validate(
         predictor_of(run, trained.weights),
         run.description,
@@ -141,6 +134,24 @@ def _train_fold(run: Run, journal: Journal, split: Split, *, share: float) -> Me
         progress=run.progress,
     )
     return Member(split, trained, scores, run.clock() - begin)
+
+
+def _end_of_fold(run: Run, begin: float, share: float) -> float | None:
+    """When a fold must be trained and validated; None without a limit of time."""
+    budget = run.settings.seconds
+    if budget is None:
+        return None
+    left = budget - _finish_seconds(budget) - begin
+    return begin + share * left
+
+
+def _finish_seconds(budget: float) -> float:
+    return FINISH_SECONDS + FINISH_SHARE * budget
+
+
+def _validation_cost(run: Run, split: Split, learner: Learner) -> ValidationCost:
+    predictor = predictor_of(run, learner.averaged_weights())
+    return ValidationCost(predictor, run.description, run.store, split.validation)
 
 
 def _restore(learner: Learner, path: Path) -> tuple[float, bool]:
@@ -157,12 +168,7 @@ def _restore(learner: Learner, path: Path) -> tuple[float, bool]:
 
 
 def _timetable(
-    run: Run,
-    batches: Batches,
-    begin: float,
-    end: float | None,
-    validation_seconds: float,
-    spent: float,
+    run: Run, batches: Batches, end: float | None, validation_seconds: float, spent: float
 ) -> Timetable:
     """Until when this fold trains.
 
@@ -171,18 +177,16 @@ def _timetable(
     """
     if end is None:
         return BySteps(batches.steps_of(run.settings.epochs or 1))
-    stop_at = end - min(validation_seconds, _VALIDATION_SHARE * max(end - begin, 0.0))
-    if spent:
-        return ByTime(run.clock, stop_at=max(stop_at, run.clock()), spent=spent)
-    budget = run.settings.seconds or 0.0
-    if stop_at - run.clock() < _LEAST_TRAINING_SHARE * budget / len(run.splits):
+    now, budget = run.clock(), run.settings.seconds or 0.0
+    stop_at = end - min(validation_seconds, _VALIDATION_SHARE * max(end - now, 0.0))
+    if not spent and stop_at - now < _LEAST_TRAINING_SHARE * budget / len(run.splits):
         raise BudgetTooShort(
             "The budget covers the whole command, and training needs a good part of it.",
-            received=f"{budget:.0f} s, of which {run.clock():.0f} s are over and "
-            f"{FINISH_SECONDS + FINISH_SHARE * budget:.0f} s are kept for writing the results",
-            cure=f"Give --budget {math.ceil(4 * run.clock() / 60 + 1)}m or more.",
+            received=f"{budget:.0f} s, of which {now:.0f} s are over and "
+            f"{_finish_seconds(budget):.0f} s are kept for writing the results",
+            cure=f"Give --budget {math.ceil(4 * now / 60 + 1)}m or more.",
         )
-    return ByTime(run.clock, stop_at=stop_at)
+    return ByTime(run.clock, stop_at=max(stop_at, now), spent=spent)
 
 
 def _look(run: Run, split: Split, cost: ValidationCost) -> Look:

@@ -60,6 +60,7 @@ class Course:
         checkpoint: The checkpoint's file.
         journal: Who writes the rows.
         fold: Which fold.
+        name: What the bar is called.
         look: Scores weights on a few held-out cases; None for none.
         workers: Threads that prepare batches ahead.
     """
@@ -70,6 +71,7 @@ class Course:
     checkpoint: Path
     journal: Journal
     fold: int = 0
+    name: str = "train"
     look: Look | None = None
     workers: int = 0
 
@@ -115,12 +117,12 @@ def fit(
         TrainingError: If the gradient did not stay finite.
     """
     loop = _Loop(learner, batches, course, spent)
-    total = course.timetable.total
+    total = round(course.timetable.total)
     with (
         _fastest_kernels(learner.device),
         listening() as stop,
         batches.starting_at(learner.steps, workers=course.workers) as feed,
-        progress.task(f"train fold {course.fold}", round(total)) as bar,
+        progress.task(course.name, total) as bar,
     ):
         bar.advance(course.timetable.done(learner.steps))
         while not course.timetable.is_over(learner.steps):
@@ -228,7 +230,7 @@ class _Loop:
             "memory": f"{row.memory_gb:.1f} GB",
         }
         if row.validation_dice is not None:
-            facts["held_out_Dice"] = f"{row.validation_dice:.3f}"
+            facts["held_out"] = f"{row.validation_dice:.3f}"
         return facts
 
     def _look(self, share: float) -> float | None:

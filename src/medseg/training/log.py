@@ -1,5 +1,6 @@
 """The curves of a training: a table for us, TensorBoard and, on demand, MLflow for others."""
 
+import contextlib
 import csv
 import importlib.util
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 
 from tensorboardX import SummaryWriter
 
-from medseg.errors import MissingDependency
+from medseg.errors import MissingDependency, NetworkUnavailable
 from medseg.files import write_text
 
 LOG_FILE = "log.csv"
@@ -119,7 +120,7 @@ class Journal:
 
 
 class MlflowTracker:
-    """Sends rows and settings to an MLflow server.
+    """Sends rows and settings to an MLflow server. A server that goes away stops no training.
 
     Args:
         uri: Where it is: "sqlite:///runs.db", "http://host:5000".
@@ -128,6 +129,7 @@ class MlflowTracker:
 
     Raises:
         MissingDependency: If MLflow is not installed.
+        NetworkUnavailable: If the server cannot be reached when training begins.
     """
 
     def __init__(self, uri: str, *, experiment: str, settings: Mapping[str, Any]) -> None:
@@ -138,23 +140,35 @@ class MlflowTracker:
                 cure="Install it: pip install mlflow-skinny.",
             )
         import mlflow
+        from mlflow.exceptions import MlflowException
 
+        self._trouble: type[Exception] = MlflowException
         self._client = mlflow.MlflowClient(tracking_uri=uri)
-        found = self._client.get_experiment_by_name(experiment)
-        number = found.experiment_id if found else self._client.create_experiment(experiment)
-        self._run = self._client.create_run(number).info.run_id
-        for name, value in settings.items():
-            self._client.log_param(self._run, name, value)
+        try:
+            found = self._client.get_experiment_by_name(experiment)
+            number = found.experiment_id if found else self._client.create_experiment(experiment)
+            self._run = self._client.create_run(number).info.run_id
+            for name, value in settings.items():
+                self._client.log_param(self._run, name, value)
+        except MlflowException as error:
+            raise NetworkUnavailable(
+                f"MLflow must answer at {uri}.",
+                received=" ".join(str(error).split())[:200],
+                cure="Start the server, or leave --mlflow out.",
+            ) from error
 
     def log(self, row: Row) -> None:
         """Keep one row."""
-        for name, value in asdict(row).items():
-            if value is not None and name not in ("fold", "step"):
-                self._client.log_metric(self._run, f"fold_{row.fold}/{name}", value, step=row.step)
+        with contextlib.suppress(self._trouble):
+            for name, value in asdict(row).items():
+                if value is not None and name not in ("fold", "step"):
+                    key = f"fold_{row.fold}/{name}"
+                    self._client.log_metric(self._run, key, value, step=row.step)
 
     def close(self) -> None:
         """End the run there."""
-        self._client.set_terminated(self._run)
+        with contextlib.suppress(self._trouble):
+            self._client.set_terminated(self._run)
 
 
 def _is_later(row: str, fold: int, step: int) -> bool:

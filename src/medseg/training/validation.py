@@ -64,7 +64,7 @@ def validate(
     """
     scores: list[CaseDice] = []
     begin = clock()
-    with progress.task(f"validate fold {fold}", len(ids)) as task:
+    with progress.task("validate", len(ids)) as task:
         for case_id in ids:
             each = (clock() - begin) / len(scores) if scores else 0.0
             if until is not None and scores and clock() + each > until:
