@@ -1,3 +1,4 @@
+import json
 import math
 import shutil
 
@@ -5,11 +6,15 @@ import numpy as np
 import pytest
 
 from medseg.errors import DifferentSpace, EvaluationError, LabelError, MissingPath
+from medseg.metrics.case import score_case
 from medseg.report.score import evaluate
+from medseg.report.triptych import draw_case
+from medseg.volume.dicom import find_series, write_series
+from medseg.volume.dicom_seg import write_segmentation
 from medseg.volume.geometry import Geometry
 from medseg.volume.io import write_label_map
 from medseg.volume.labels import Label
-from medseg.volume.volume import LabelMap
+from medseg.volume.volume import LabelMap, Volume
 
 
 def by_case(evaluation):
@@ -132,6 +137,39 @@ def test_a_structure_called_mean_is_refused(study):
     labels = (Label(value=1, name="mean"), Label(value=2, name="rim"))
     with pytest.raises(LabelError, match='"mean"'):
         evaluate(study / "masks", study / "labelsTr", labels=labels)
+
+
+def test_a_dicom_segmentation_is_scored_and_its_series_is_the_picture(boxes, tmp_path):
+    geometry, reference = boxes.geometry, boxes.make_map()
+    noise = np.random.default_rng(0).normal(100, 9, (1, *geometry.grid_size))
+    write_series(
+        Volume(noise.astype(np.float32), geometry),
+        tmp_path / "series",
+        patient_name="Test^Case",
+        patient_id="1",
+    )
+    series = find_series(tmp_path / "series")[0]
+    renamed = tuple(x.model_copy(update={"value": 9 - x.value}) for x in boxes.labels)
+    array = np.where(boxes.make_map(1).array > 0, 9 - boxes.make_map(1).array, 0)
+    write_segmentation(
+        LabelMap(array, geometry, renamed),
+        series,
+        tmp_path / "masks" / "x.dcm",
+        algorithm="test",
+        version="1",
+    )
+    write_label_map(reference, tmp_path / "labels" / "x.nii.gz")
+    record = {
+        "labels": {"core": 1, "rim": 2},
+        "cases": [{"case": "x", "sources": [str(tmp_path / "series")]}],
+    }
+    (tmp_path / "masks" / "predictions.json").write_text(json.dumps(record))
+    evaluation = evaluate(tmp_path / "masks", tmp_path / "labels")
+    scores = score_case(
+        boxes.make_map(1).array, reference.array, values=[1, 2], spacing_mm=geometry.spacing_mm
+    )
+    assert evaluation.cases[0].scores == scores
+    assert draw_case(evaluation.cases[0].pair, None, evaluation.labels).image
 
 
 @pytest.mark.data

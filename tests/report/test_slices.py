@@ -1,5 +1,6 @@
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -45,8 +46,18 @@ def test_an_outline_runs_along_the_border_and_around_holes():
     outer = max(lines, key=len)
     assert outer.min() == pytest.approx(0.0)
     assert outer.max(axis=0) == pytest.approx([5.0, 5.0])
-    assert svg_path(mask, (2.0, 1.0)).count("M") == 2
-    assert "10.00 " in svg_path(mask, (2.0, 1.0))
+
+
+def test_a_path_has_whole_numbers_and_only_corners():
+    mask = np.zeros((6, 8), bool)
+    mask[0:5, 1:6] = True
+    path = svg_path(mask)
+    numbers = [int(word) for word in re.findall(r"-?\d+", path)]
+    corners = np.cumsum(np.reshape(numbers, (-1, 2)), axis=0)
+    assert path.count("M") == path.count("z") == 1
+    assert corners.min(axis=0).tolist() == [2, 0]
+    assert corners.max(axis=0).tolist() == [12, 10]
+    assert len(corners) in (8, 9)
 
 
 def test_small_pictures_are_kept_exactly_and_large_ones_small():

@@ -61,7 +61,7 @@ def _show(evaluation: "Evaluation", console: Console) -> None:
         rows.append(_row("all", evaluation.overall))
     console.table(
         f"{len(evaluation.cases)} cases: means; Dice with its 95 % interval",
-        ("label", "Dice", "IoU", "HD95 mm", "ASSD mm", "NSD", "missed", "invented"),
+        ("label", "Dice", "HD95 mm", "ASSD mm", "NSD", "missed", "invented"),
         rows,
     )
 
@@ -71,7 +71,6 @@ def _row(name: str, summary: "LabelSummary") -> tuple[str, ...]:
     return (
         name,
         _with_interval(means["dice"]),
-        _shown(means["iou"], 3),
         _shown(means["hd95"], 2),
         _shown(means["assd"], 2),
         _shown(means["nsd"], 3),
@@ -87,4 +86,4 @@ def _shown(mean: "Mean", digits: int) -> str:
 def _with_interval(mean: "Mean") -> str:
     if mean.ci_low is None or mean.ci_high is None:
         return _shown(mean, 3)
-    return f"{_shown(mean, 3)} ({mean.ci_low:.3f}-{mean.ci_high:.3f})"
+    return f"{_shown(mean, 3)} ({mean.ci_low:.3f} to {mean.ci_high:.3f})"

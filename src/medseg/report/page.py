@@ -28,7 +28,7 @@ from medseg.report.tables import DEFINITIONS
 from medseg.report.triptych import Triptych, draw_case, worst_cases
 from medseg.volume.labels import Label, colour_of
 
-_WORST, _ROWS = 5, 400
+_WORST, _LINES, _ROWS = 5, 6, 400
 _DIGITS = {"dice": 3, "iou": 3, "nsd": 3, "hd": 2, "hd95": 2, "assd": 2}
 
 
@@ -192,8 +192,12 @@ def _shown_case(case: CaseScores, evaluation: Evaluation) -> ShownCase:
         drawing = draw_case(case.pair, evaluation.pairs.dataset, evaluation.labels)
     except MedsegError as error:
         remark = f"No picture: {error}"
-    lines = tuple(_line(case, label) for label in evaluation.labels[:8])
-    return ShownCase(case.pair.case, (f"mean Dice {case.mean_dice:.3f}", *lines), drawing, remark)
+    weakest = sorted(evaluation.labels, key=lambda label: case.scores[label.value].dice)
+    chosen = evaluation.labels if len(weakest) <= _LINES else weakest[:_LINES]
+    lines = [f"mean Dice {case.mean_dice:.3f}", *(_line(case, label) for label in chosen)]
+    if len(weakest) > _LINES:
+        lines.append(f"{len(weakest) - _LINES} others better")
+    return ShownCase(case.pair.case, tuple(lines), drawing, remark)
 
 
 def _line(case: CaseScores, label: Label) -> str:

@@ -166,5 +166,5 @@ def _image_beside(reference: Path) -> Path | None:
 
 def _some(names: Iterable[str]) -> str:
     listed = sorted(names)
-    shown = ", ".join(listed[:3]) or "no mask"
-    return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
+    shown = ", ".join(listed[:2]) or "no mask"
+    return f"{shown} and {len(listed) - 2} more" if len(listed) > 2 else shown

@@ -85,7 +85,9 @@ def _spoken(number: float) -> str:
 
 def _draw_strips(panels: Mapping[str, Sequence[Strip]]) -> Figure:
     rows = max(len(strips) for strips in panels.values())
-    figure = Figure(figsize=(11.0, 1.0 + 0.74 * rows), layout="constrained")
+    figure = Figure(
+        figsize=(11.0, 1.0 + rows * (0.74 if rows <= 12 else 0.5)), layout="constrained"
+    )
     shape = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for p, (axes, (title, strips)) in enumerate(zip(shape, panels.items(), strict=True)):
         axes.set_title(title)
@@ -120,9 +122,9 @@ def _distance_axis(axes: Axes, numbers: Numbers) -> float:
         return high
     axes.set_xlim(-0.02 * high, high * 1.18)
     axes.axvspan(high * 1.02, high * 1.18, color=INK, alpha=0.06, linewidth=0)
-    axes.text(
-        high * 1.1, 1.01, "lost", color=_LOST, fontsize=9, ha="center", va="bottom",
-        transform=axes.get_xaxis_transform(),
+    axes.annotate(
+        "lost", (high * 1.1, 1.0), xytext=(0, 4), xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points", color=_LOST, fontsize=9, ha="center",
     )  # fmt: skip
     return high * 1.1
 

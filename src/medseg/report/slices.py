@@ -32,6 +32,7 @@ _LETTERS = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))
 
 _MARGIN = 0.35
 _SMALLEST_MM = 40.0
+_SOFT_TISSUE_HU = (-160.0, 240.0)
 _LARGEST_PNG_PIXELS = 200 * 200
 
 
@@ -104,11 +105,20 @@ def _around(shown: AnyArray, axis: int, step_mm: float) -> tuple[int, int]:
 
 
 def shown_range(volume: Volume) -> tuple[float, float]:
-    """Darkest and brightest value worth showing: the 1st and 99th percentile of what is not 0."""
+    """Darkest and brightest value worth showing.
+
+    CT gets the window of soft tissue, -160 to 240 HU; other images the range from the 1st to the
+    99.5th percentile of what is not their least value.
+    """
     values = volume.array[0][np.isfinite(volume.array[0])]
-    values = values[values != values.min(initial=0)] if values.size else values
     if values.size == 0:
         return 0.0, 1.0
+    least, most = float(values.min()), float(values.max())
+    if "CT" in (volume.source.modality, volume.channel_names[0]) or (least < -900 and most > 300):
+        return _SOFT_TISSUE_HU
+    values = values[values > least]
+    if values.size == 0:
+        return least - 1.0, least + 1.0
     low, high = np.percentile(values, (1.0, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
@@ -123,7 +133,8 @@ def picture_of(volume: Volume, cut: Cut) -> Grey:
     """A slice of the first channel in grey, or of three channels of bytes in colour."""
     pixels = cut.of(volume.array)
     if pixels.shape[0] == 3 and pixels.dtype == np.uint8:
-        return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+        brightest = max(float(np.percentile(volume.array, 99.9)), 1.0)
+        return np.ascontiguousarray(np.moveaxis(grey(pixels, 0.0, brightest), 0, -1))
     return grey(pixels[0], *shown_range(volume))
 
 
@@ -149,20 +160,43 @@ def outlines(mask: AnyArray) -> list[npt.NDArray[np.float64]]:
     return [np.asarray(line) - 0.5 for line in generator.lines(0.5)]
 
 
-def svg_path(mask: AnyArray, pixel_mm: tuple[float, float]) -> str:
-    """The outlines of a mask as the `d` of an SVG path, in mm."""
-    return "".join(
-        "M" + "L".join(f"{x * pixel_mm[0]:.2f} {y * pixel_mm[1]:.2f}" for x, y in line) + "Z"
-        for line in outlines(mask)
-    )
+def svg_path(mask: AnyArray) -> str:
+    """The outlines of a mask as the `d` of an SVG path, in half pixels.
+
+    An outline runs through the middles between pixels: in half pixels all its points are whole
+    numbers, and of a straight run only the ends are kept, so the path is short and exact.
+    """
+    parts = []
+    for line in outlines(mask):
+        points = np.rint(line * 2).astype(int)
+        steps = np.diff(points, axis=0)
+        turns = np.flatnonzero((steps[1:] != steps[:-1]).any(axis=1)) + 1
+        corners = points[[0, *turns.tolist()]]
+        moves = " ".join(map(str, np.diff(corners, axis=0).ravel().tolist()))
+        parts.append(f"M{corners[0, 0]} {corners[0, 1]}l{moves}z")
+    return "".join(parts)
 
 
-def label_paths(label_map: LabelMap, labels: Labels, cut: Cut) -> list[tuple[str, str]]:
-    """Colour and SVG path of each label that the slice shows."""
+@dataclass(frozen=True)
+class Outline:
+    """A structure in a slice.
+
+    Attributes:
+        name: Of the structure.
+        colour: Of its line.
+        path: Its outlines as the `d` of an SVG path, in half pixels.
+    """
+
+    name: str
+    colour: str
+    path: str
+
+
+def outlines_of(label_map: LabelMap, labels: Labels, cut: Cut) -> list[Outline]:
+    """Each structure that the slice shows."""
     pixels: IntArray = cut.of(label_map.array)
-    pixel_mm = cut.pixel_mm(label_map.spacing_mm)
     return [
-        (colour_of(labels, label), svg_path(pixels == label.value, pixel_mm))
+        Outline(label.name, colour_of(labels, label), svg_path(pixels == label.value))
         for label in labels
         if (pixels == label.value).any()
     ]

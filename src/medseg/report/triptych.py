@@ -13,9 +13,10 @@ from medseg.report.slices import (
     HANGING,
     PLANES,
     Cut,
+    Outline,
     cut_through,
     data_uri,
-    label_paths,
+    outlines_of,
     picture_of,
 )
 from medseg.types import AnyArray
@@ -36,8 +37,9 @@ class Triptych:
         case: Its name.
         width_mm: Width of a panel.
         height_mm: Its height.
+        pixel_mm: Width and height of a pixel.
         image: The slice as a data address, or "" where no image was found.
-        reference: Colour and SVG path of each structure.
+        reference: Each structure in the slice.
         predicted: The same of the prediction.
         difference: Wrong voxels as a transparent picture, as a data address.
         letters: Sides of the patient: left, right, top and bottom; empty for a 2D image.
@@ -47,9 +49,10 @@ class Triptych:
     case: str
     width_mm: float
     height_mm: float
+    pixel_mm: tuple[float, float]
     image: str
-    reference: list[tuple[str, str]]
-    predicted: list[tuple[str, str]]
+    reference: list[Outline]
+    predicted: list[Outline]
     difference: str
     letters: tuple[str, ...]
     where: str
@@ -93,9 +96,10 @@ def draw(
         case=case,
         width_mm=(cut.columns[1] - cut.columns[0]) * width,
         height_mm=(cut.rows[1] - cut.rows[0]) * height,
+        pixel_mm=(width, height),
         image=data_uri(picture_of(volume.reoriented(HANGING), cut)) if volume else "",
-        reference=label_paths(reference, labels, cut),
-        predicted=label_paths(predicted, labels, cut),
+        reference=outlines_of(reference, labels, cut),
+        predicted=outlines_of(predicted, labels, cut),
         difference=data_uri(_difference(cut.of(predicted.array), cut.of(reference.array))),
         letters=() if reference.geometry.is_2d else cut.letters,
         where=_where(cut, reference.geometry, wrong),
