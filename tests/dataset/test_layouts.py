@@ -218,3 +218,33 @@ def test_thousands_of_pictures_open_quickly_enough(tmp_path):
     groups, rest = pair(images, {f"slide_{n}": [] for n in range(3000)})
     assert len(rest) == 1000
     assert groups["slide_2999"].images == {"of_7": images[2999]}
+
+
+def test_groups_of_patients_are_no_patients(scans, opens):
+    places = [f"HGG/p{n}" for n in range(2)] + ["LGG/p9"]
+    images = [f"{place}/t1.nii.gz" for place in places]
+    description = opens(scans(*images, labels=[f"{place}/seg.nii.gz" for place in places]))
+    assert [case.patient for case in description.cases] == ["p0", "p1", "p9"]
+
+
+def test_unnamed_groups_of_many_patients_are_no_patients(scans, opens):
+    places = [f"site{n % 2}/p{n}" for n in range(10)]
+    images = [f"{place}/t1.nii.gz" for place in places]
+    description = opens(scans(*images, labels=[f"{place}/seg.nii.gz" for place in places]))
+    assert [case.patient for case in description.cases] == [f"p{n}" for n in range(10)]
+
+
+def test_sessions_of_a_patient_stay_together(scans, opens):
+    places = [f"p{n}/visit{m}" for n in range(2) for m in range(6)]
+    images = [f"{place}/t1.nii.gz" for place in places]
+    description = opens(scans(*images, labels=[f"{place}/seg.nii.gz" for place in places]))
+    assert {case.patient for case in description.cases} == {"p0", "p1"}
+    assert ids(description)[0] == "p0_visit0"
+
+
+def test_classes_below_images_are_no_patients(scans, opens):
+    files = ["benign/a.nii.gz", "malignant/b.nii.gz"]
+    description = opens(
+        scans(*(f"images/{f}" for f in files), labels=[f"masks/{f}" for f in files])
+    )
+    assert [case.patient for case in description.cases] == [None, None]

@@ -31,7 +31,12 @@ LABEL_FOLDERS = (
     "annotations", "groundtruth", "gt",
 )  # fmt: skip
 
+_GROUPS = (
+    "train", "training", "val", "valid", "validation", "test", "testing", "hgg", "lgg", "benign",
+    "malignant", "normal", "abnormal", "positive", "negative", "covid", "healthy", "nifti",
+)  # fmt: skip
 _DEPTH = 4
+_MANY = 5
 
 
 def find_folder_pair(root: Path) -> RawDataset | None:
@@ -51,7 +56,7 @@ def find_folder_pair(root: Path) -> RawDataset | None:
         raw.notes.append(f"Taken together: {names}. Folds are drawn anew.")
     for images, labels in pairs.values():
         for part in sorted({*_parts(images), *_parts(labels)}):
-            _pair_part(raw, images / part, labels / part, patient=part or None)
+            _pair_part(raw, images / part, labels / part, patient=_patient(Path(part).parts))
     _make_ids_unique(raw.cases)
     return raw
 
@@ -87,7 +92,7 @@ def find_patient_folders(root: Path) -> RawDataset | None:
     }
     if not any(groups for groups, _ in folders.values()):
         return None
-    raw, above = RawDataset(root, []), _above(folders)
+    raw, patients = RawDataset(root, []), _patients(folders)
     if _bases_are_channels([set(groups) for groups, _ in folders.values() if groups]):
         _add_own_masks(raw, {folder: groups for folder, (groups, _) in folders.items()})
         return raw
@@ -96,27 +101,38 @@ def find_patient_folders(root: Path) -> RawDataset | None:
             case_id = base if base and len(groups) > 1 else folder.name
             _require_one_label(case_id, group, folder)
             images = group.images or {"": folder / f"{base}_image{_suffix(group.labels[0])}"}
-            raw.cases.append(RawCase(case_id, images, group.labels[0], _patient(folder, above)))
+            raw.cases.append(RawCase(case_id, images, group.labels[0], patients[folder]))
     known = {name for case in raw.cases for name in case.images}
     for folder, (groups, rest) in folders.items():
         unlabelled = _unlabelled(rest, known, folder.name)
         for case in unlabelled:
             alone = len(unlabelled) == 1 and not groups
             case.id = folder.name if alone else case.id
-            case.patient = _patient(folder, above)
+            case.patient = patients[folder]
             raw.cases.append(case)
     _make_ids_unique(raw.cases)
     return raw
 
 
-def _patient(folder: Path, above: Path) -> str:
-    """The first folder below the one that all patients share."""
-    return folder.relative_to(above).parts[0]
+def _patients(folders: Iterable[Path]) -> dict[Path, str | None]:
+    """Folder -> patient: the first folder below the one that all share, groups passed over.
+
+    Folders are groups and not patients where their names say so ("HGG", "train"), or where less
+    than five of them hold five or more folders each whose names never repeat.
+    """
+    above = Path(os.path.commonpath([folder.parent for folder in folders]))
+    parts = {folder: folder.relative_to(above).parts for folder in folders}
+    tops = {names[0] for names in parts.values()}
+    below = [names[1] for names in parts.values() if len(names) > 1]
+    many = len(below) == len(set(below)) >= _MANY * len(tops) and len(tops) < _MANY
+    if many:
+        parts = {folder: names[1:] for folder, names in parts.items()}
+    return {folder: _patient(names) for folder, names in parts.items()}
 
 
-def _above(folders: Iterable[Path]) -> Path:
-    """The folder that holds the patients' folders."""
-    return Path(os.path.commonpath([folder.parent for folder in folders]))
+def _patient(parts: tuple[str, ...]) -> str | None:
+    """The first of these folders that is no group."""
+    return next((part for part in parts if part.lower() not in _GROUPS), None)
 
 
 def _parts(folder: Path) -> list[str]:
@@ -196,10 +212,11 @@ def _bases_are_channels(bases: list[set[str]]) -> bool:
 def _add_own_masks(raw: RawDataset, folders: dict[Path, dict[str, Group]]) -> None:
     """Cases whose channels have a mask each: that of the first channel is the label."""
     names = sorted({base for groups in folders.values() for base in groups})
+    patients = _patients(folders)
     for folder, groups in folders.items():
         images = {name: groups[name].images[""] for name in names if "" in groups[name].images}
         label = next((groups[name].labels[0] for name in names if groups[name].labels), None)
-        raw.cases.append(RawCase(folder.name, images, label, _patient(folder, _above(folders))))
+        raw.cases.append(RawCase(folder.name, images, label, patients[folder]))
     raw.notes.append(
         f"Each channel has a mask of its own: that of {names[0]} is the label, "
         f"those of {', '.join(names[1:])} are left out."
