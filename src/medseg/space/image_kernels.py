@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def"
 """Compiled loops that interpolate images.
 
-Plain loops in numba, compiled at the first call (two seconds for linear, about ten for cubic) and
+Plain loops in numba, compiled at the first call (a second for linear, six for cubic) and
 then kept on disk (`medseg.space.compiled`). They release the interpreter lock and run on one core:
 callers have cases to spread over the others. Sums may be reordered; NaN and infinity stay.
 """

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def"
 """Compiled loops over labels and over the heaviest classes of voxels.
 
-Plain loops in numba, compiled at the first call (two to five seconds a kind of vote) and then kept
+Plain loops in numba, compiled at the first call (one to two seconds a kind of vote) and then kept
 on disk (`medseg.space.compiled`). They release the interpreter lock and run on one core: callers
 have cases to spread over the others.
 """
