@@ -122,7 +122,7 @@ def test_a_missing_folder_is_refused(study):
 
 
 def test_values_without_a_name_are_refused(boxes, study):
-    with pytest.raises(LabelError, match="values 2"):
+    with pytest.raises(LabelError, match="values 2 in case a_right"):
         evaluate(study / "masks", study / "labelsTr", labels=boxes.labels[:1])
 
 

@@ -19,8 +19,14 @@ Points = npt.NDArray[np.int32]
 
 
 def compiled(function: FunctionT) -> FunctionT:
-    """Compile at the first call, keep the machine code on disk, and let other threads run."""
-    machine: FunctionT = numba.njit(cache=True, nogil=True)(function)
+    """Compile at the first call, keep the machine code on disk, and let other threads run.
+
+    Where nothing can be written beside the code or in the user's cache, each process compiles.
+    """
+    try:
+        machine: FunctionT = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        machine = numba.njit(nogil=True)(function)
     return machine
 
 

@@ -57,7 +57,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
     sentences = []
     if missing:
         sentences.append(
-            f"No prediction for {some(missing)}: all their structures count as missed. "
+            f"No prediction for {some(missing)}: every structure there counts as missed. "
             "--only-predicted leaves such cases out."
         )
     if left_out:

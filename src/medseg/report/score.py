@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.dataset.description import DatasetDescription, read_case_label
-from medseg.errors import DifferentSpace, EvaluationError, LabelError
+from medseg.errors import DifferentSpace, EvaluationError, LabelError, MedsegError
 from medseg.metrics.case import LabelScores, score_case
 from medseg.progress import SILENT, Progress
 from medseg.report.names import labels_within, read_record
@@ -112,7 +112,7 @@ def evaluate(
         ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
         progress.task("Scoring cases", len(chosen)) as task,
     ):
-        jobs = [pool.submit(_score, pair, pairs.dataset, known, tolerance_mm) for pair in chosen]
+        jobs = [pool.submit(_scored, pair, pairs.dataset, known, tolerance_mm) for pair in chosen]
         try:
             for job in jobs:
                 scored.append(job.result())
@@ -141,6 +141,19 @@ def read_pair(
         return None, reference
     predicted = _read_mask(pair.predicted, labels, reference.geometry)
     return _on_axes_of(predicted, reference.geometry, pair), reference
+
+
+def _scored(
+    pair: Pair, dataset: DatasetDescription | None, labels: Labels | None, tolerance_mm: float
+) -> CaseScores:
+    """Score a case; an error says in which case it arose."""
+    try:
+        return _score(pair, dataset, labels, tolerance_mm)
+    except MedsegError as error:
+        if pair.case in str(error):
+            raise
+        received = f"{error.received} in case {pair.case}".strip()
+        raise type(error)(error.rule, received=received, cure=error.cure) from error
 
 
 def _score(
