@@ -12,8 +12,9 @@ from medseg.dataset.assemble import RawDataset, assemble, patients_beside
 from medseg.dataset.bids import find_bids
 from medseg.dataset.decathlon import find_decathlon, find_nnunet
 from medseg.dataset.description import FILE_NAME, Case, DatasetDescription, load_description
-from medseg.dataset.layouts import find_flat, find_folder_pair, find_patient_folders
+from medseg.dataset.layouts import find_flat, find_folder_pair
 from medseg.dataset.naming import counted, visible
+from medseg.dataset.patients import find_patient_folders
 from medseg.errors import DatasetError, MissingPath
 from medseg.progress import SILENT, Progress
 
