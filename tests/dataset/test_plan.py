@@ -100,12 +100,19 @@ def test_a_file_that_is_no_plan(tmp_path, content):
         ({"spacing_mm": (1.0, 0.0, 1.0)}, "positive"),
         ({"orientation": "XYZ"}, "pattern"),
         ({"labels": ()}, "at least 1 item"),
+        ({"labels": ({"value": 1, "name": "one"},)}, "one class for each label"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(plan, change, message):
     with pytest.raises(ValidationError, match=message):
         Plan.model_validate(plan.model_dump() | change)
+
+
+def test_network_and_channels_have_the_same_number(plan):
+    network = plan.network.model_copy(update={"in_channels": 2})
+    with pytest.raises(ValidationError, match="as many channels"):
+        Plan.model_validate(plan.model_dump() | {"network": network})
 
 
 def test_plans_that_preprocess_alike_share_a_store(plan):

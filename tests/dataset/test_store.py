@@ -126,6 +126,15 @@ def test_a_failing_case_stops_the_build_and_leaves_whole_cases(description, plan
         assert names == {"image.npy", "labels.npy", "locations.npy", "record.json"}
 
 
+def test_what_a_killed_build_left_is_removed(store, description, plan):
+    leftover = store.folder / ".partial-abc"
+    leftover.mkdir()
+    (leftover / "image.npy").write_bytes(b"half")
+    assert Store(store.folder).ids == store.ids
+    Store.build(store.folder, description, plan)
+    assert not leftover.exists()
+
+
 def test_a_2d_plan_stores_slice_by_slice(description, tmp_path):
     plan = make_plan(take_fingerprint(description), CPU_QUARTER, config="2d")
     store = Store.build(tmp_path / "store", description, plan)

@@ -179,12 +179,6 @@ def load_fingerprint(path: Path) -> Fingerprint:
 
 def _case_facts(description: DatasetDescription, case: Case, share: int) -> _CaseFacts:
     volume, label_map = read_case(description, case), read_case_label(description, case)
-    if len(volume.array) != len(description.channels):
-        raise DatasetError(
-            f"Each case of {description.name} has {len(description.channels)} channels.",
-            received=f"{len(volume.array)} in {case.id}",
-            cure="Check the data set: medseg dataset check DATASET.",
-        )
     require_finite(volume)
     volume, label_map = volume.reoriented(ORIENTATION), label_map.reoriented(ORIENTATION)
     volume.geometry.require_same_space(label_map.geometry, what=f"image and label of {case.id}")

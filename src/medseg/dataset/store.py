@@ -16,6 +16,7 @@ A case is written whole or not at all, so that building can be interrupted and t
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
@@ -210,6 +211,8 @@ class Store:
     ) -> "Store":
         """Preprocess cases into a folder. Those that are there and still valid are kept.
 
+        One process builds a store at a time; what an earlier one left unfinished is removed.
+
         Args:
             folder: Where to. Made if missing.
             description: The data set.
@@ -222,6 +225,8 @@ class Store:
             DatasetError: If a case cannot be used.
             CannotWrite: If the folder cannot be written.
         """
+        for leftover in folder.glob(".partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         cases = description.cases if ids is None else tuple(description.case(name) for name in ids)
         with (
             progress.task("Preprocessing", len(cases)) as task,
