@@ -114,7 +114,7 @@ def _lead(evaluation: Evaluation) -> str:
 
 def _tiles(evaluation: Evaluation) -> list[Tile]:
     overall = evaluation.overall
-    means = overall.means
+    means, lost = overall.means, overall.missed + overall.false_positive
     tiles = []
     for metric, name, unit in (
         ("dice", "Dice", ""),
@@ -123,10 +123,12 @@ def _tiles(evaluation: Evaluation) -> list[Tile]:
     ):
         one, digits = means[metric], _DIGITS[metric]
         spread = interval(one.ci_low, one.ci_high, digits)
-        tiles.append(Tile(name, shown(one.mean, digits), unit, spread and f"95 %: {spread}"))
-    lost = overall.missed + overall.false_positive
-    words = f"{overall.missed} missed, {overall.false_positive} invented"
-    tiles.append(Tile("Missed or invented", str(lost), f"of {overall.n}", words, bad=lost > 0))
+        words = [f"95 %: {spread}"] if spread else []
+        if lost and one.penalised is not None:
+            words.append(f"penalised {shown(one.penalised, digits)}")
+        tiles.append(Tile(name, shown(one.mean, digits), unit, "; ".join(words)))
+    split = f"{overall.missed} missed, {overall.false_positive} invented"
+    tiles.append(Tile("Missed or invented", str(lost), f"of {overall.n}", split, bad=lost > 0))
     return tiles
 
 
