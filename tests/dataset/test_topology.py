@@ -30,6 +30,7 @@ def test_a_2d_network_has_2d_kernels():
 
 def test_features_double_up_to_a_limit():
     assert features(32, 6, 3) == (32, 64, 128, 256, 320, 320)
+    assert features(16, 6, 3) == (16, 32, 64, 128, 160, 160)
     assert features(32, 8, 2) == (32, 64, 128, 256, 512, 512, 512, 512)
 
 

@@ -12,9 +12,6 @@ from medseg.dataset.cost import training_gflop
 from medseg.specs import Budget, PlainUNetSpec
 from medseg.types import GridSize
 
-FULL_WIDTH = 32
-"""Features of nnU-Net's first stage."""
-
 SMALLEST_BATCH = 2
 """Patches a step, at least."""
 

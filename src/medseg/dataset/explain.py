@@ -6,9 +6,10 @@ from pydantic import BaseModel
 
 from medseg.dataset.choice import REFERENCE_MEMORY_BYTES, Choice
 from medseg.dataset.cost import gmacs, parameter_count, training_memory_bytes
-from medseg.dataset.effort import FULL_WIDTH, Effort
+from medseg.dataset.effort import Effort
 from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.rules import CROP_PAYS
+from medseg.dataset.topology import FULL_WIDTH
 from medseg.specs import FROZEN, AugmentSpec, Budget, RecipeSpec
 from medseg.types import GridSize
 
@@ -89,7 +90,7 @@ def _why_patch(choice: Choice, grid: GridSize, budget: Budget) -> str:
     if here > full:
         return f"Memory and time allow more than nnU-Net's {by(choice.full_patch)}."
     if all(n >= m for n, m in zip(choice.patch_size, grid, strict=True) if n > 1):
-        return "The whole median case, rounded up to what the network halves."
+        return "The whole median case, rounded up so that the network can halve it."
     gibibytes = min(budget.memory_bytes, REFERENCE_MEMORY_BYTES) / 2**30
     return f"The largest in the shape of the median case that trains in {gibibytes:.3g} GiB."
 

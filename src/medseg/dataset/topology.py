@@ -17,7 +17,11 @@ MOST_POOLINGS = {2: 7, 3: 5}
 """Halvings along one axis; a 3D network has at most 6 stages, a 2D network 8."""
 
 MOST_FEATURES = {2: 512, 3: 320}
-"""Width that no stage exceeds."""
+"""Width that no stage exceeds where the first has `FULL_WIDTH`; less in proportion where it is
+narrower."""
+
+FULL_WIDTH = 32
+"""Features of nnU-Net's first stage."""
 
 SAME_SCALE = 2.0
 """Axes whose spacings differ by less than this factor are treated alike."""
@@ -78,7 +82,8 @@ def topology(spacing_mm: Sequence[float], patch_size: Sequence[int]) -> Topology
 
 def features(base: int, stages: int, dims: int) -> tuple[int, ...]:
     """Width of each stage: doubled at each halving, up to `MOST_FEATURES`."""
-    return tuple(min(base * 2**n, MOST_FEATURES[dims]) for n in range(stages))
+    most = MOST_FEATURES[dims] * min(base, FULL_WIDTH) // FULL_WIDTH
+    return tuple(min(base * 2**n, most) for n in range(stages))
 
 
 def plain_unet(shape: Topology, *, base: int, in_channels: int, classes: int) -> PlainUNetSpec:
