@@ -59,6 +59,21 @@ def test_numbers_that_do_not_count_from_zero_are_no_channels(tmp_path):
     ]  # fmt: skip
 
 
+def test_channels_may_have_names(tmp_path):
+    folder = touch(
+        tmp_path, "b_2013_p1_0000_flair.nii.gz", "b_2013_p1_0001_t1c.nii.gz", "b_2013_p1_seg.nii.gz"
+    )
+    assert names(find_inputs([folder])) == [
+        ("b_2013_p1", ["b_2013_p1_0000_flair.nii.gz", "b_2013_p1_0001_t1c.nii.gz"]),
+        ("b_2013_p1_seg", ["b_2013_p1_seg.nii.gz"]),
+    ]
+
+
+def test_no_file_is_lost_where_two_claim_one_channel(tmp_path):
+    folder = touch(tmp_path, "a_0000_t1.png", "a_0000_t2.png", "a_0001.png")
+    assert [name for name, _ in names(find_inputs([folder]))] == ["a", "a_0000_t2"]
+
+
 def test_a_hidden_file_is_no_case(tmp_path):
     folder = touch(tmp_path / "in", "._a.nii.gz", ".DS_Store", "a.nii.gz")
     assert [case.id for case in find_inputs([folder])] == ["a"]
@@ -91,7 +106,7 @@ def test_series_of_one_folder_are_named_by_description_and_uid(tmp_path):
         path.rename(flat / f"{n}.dcm")
     found = find_inputs([flat])
     assert len({case.id for case in found}) == 2
-    assert all(case.id == f"T1_axial_{case.series.uid[-6:]}" for case in found)
+    assert all(case.id == f"T1_axial_{case.series.uid.replace('.', '')[-6:]}" for case in found)
 
 
 def test_a_broken_header_spoils_its_own_folder_only(tmp_path, monkeypatch):

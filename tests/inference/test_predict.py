@@ -89,6 +89,13 @@ def test_a_single_slice_is_no_volume(bundle):
         Predictor(bundle).predict(make_volume((20, 20, 1)))
 
 
+def test_a_spacing_in_metres_does_not_fit(bundle):
+    geometry = Geometry.from_spacing((900.0, 900.0, 900.0), (100, 100, 100))
+    scan = Volume(np.zeros((1, 100, 100, 100), np.float32), geometry)
+    with pytest.raises(WrongInput, match=r"900 x 900 x 900 mm, which become 90000 x 90000"):
+        Predictor(bundle).predict(scan)
+
+
 def test_nan_is_refused(bundle, volume):
     volume.array[0, 3, 3, 3] = np.nan
     with pytest.raises(DatasetError, match="finite number"):

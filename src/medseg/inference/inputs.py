@@ -12,8 +12,8 @@ from medseg.volume.dicom import Series, find_series, read_series
 from medseg.volume.io import is_dicom_file, is_image_file, read_volume, stem_of
 from medseg.volume.volume import Volume
 
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-"""nnU-Net's names: CASE_0000 holds the first channel."""
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})(_[A-Za-z]\w*)?")
+"""nnU-Net's names: CASE_0000 (or CASE_0000_flair) holds the first channel."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _from_series(one: Series, found: Sequence[Series]) -> CaseInput:
     folder = one.paths[0].parent
     sharing = sum(other.paths[0].parent == folder for other in found)
     name = _safe(folder.resolve().name) if sharing == 1 else ""
-    name = name or f"{_safe(one.description) or 'series'}_{one.uid[-6:]}"
+    name = name or f"{_safe(one.description) or 'series'}_{one.uid.replace('.', '')[-6:]}"
     return CaseInput(name, one.paths, one)
 
 
@@ -139,9 +139,10 @@ def _from_files(files: Iterable[Path]) -> list[CaseInput]:
         suffix = path.name[len(stem) :]
         match = _CHANNEL.fullmatch(stem)
         if match:
-            groups[path.parent, match["case"], suffix][int(match["channel"])] = path
-        else:
-            groups[path.parent, stem, suffix][-1] = path
+            group = groups[path.parent, match["case"], suffix]
+            if group.setdefault(int(match["channel"]), path) == path:
+                continue
+        groups[path.parent, stem, suffix][-1] = path
     cases = []
     for (_, name, _), channels in groups.items():
         cases += _split_group(name, channels)

@@ -2,21 +2,24 @@
 
 import time
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import numpy as np
+import psutil
 
 from medseg.bundle import Bundle, build_member
 from medseg.dataset.plan import Plan
-from medseg.dataset.preprocess import Preprocessed, preprocess
+from medseg.dataset.preprocess import Preprocessed, network_grid, preprocess
 from medseg.errors import MissingDependency, WrongInput
 from medseg.inference.engine import Device, Precision, TorchEngine
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.quality import Quality, estimate_quality
 from medseg.inference.window import sweep
 from medseg.progress import SILENT, Progress
-from medseg.space.votes import TopClasses, vote
+from medseg.space.votes import SLOTS, TopClasses, vote
 from medseg.types import IntArray
+from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
 from medseg.volume.volume import LabelMap, Volume
 
@@ -99,6 +102,7 @@ class Predictor:
         start = time.perf_counter()
         plan = self.bundle.plan
         require_fitting(volume, plan)
+        require_room(volume.geometry, plan)
         top = self._sweep(preprocess(volume, None, plan), progress)
         values = _values(vote(top, volume.geometry), plan.labels)
         label_map = LabelMap(values, volume.geometry, plan.labels, volume.source)
@@ -154,6 +158,28 @@ def require_fitting(volume: Volume, plan: Plan) -> None:
             "This bundle was made for volumes.",
             received="a single slice",
             cure="Give it the whole series, or choose a 2D bundle.",
+        )
+
+
+def require_room(geometry: Geometry, plan: Plan) -> None:
+    """Pass if a case fits into this machine's memory at the bundle's spacing.
+
+    A header that gives metres for millimetres would otherwise end the process without a word.
+
+    Raises:
+        WrongInput: If it does not fit.
+    """
+    grid = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation)), plan)
+    voxels = prod(grid.grid_size)
+    needed = voxels * (8 * len(plan.channels) + 6 * min(plan.network.classes, SLOTS))
+    memory = psutil.virtual_memory().total
+    if needed > memory:
+        spacing = " x ".join(f"{mm:.3g}" for mm in geometry.spacing_mm)
+        raise WrongInput(
+            "At the spacing of the bundle a case must fit into memory.",
+            received=f"voxels of {spacing} mm, which become {' x '.join(map(str, grid.grid_size))} "
+            f"and need {needed / 2**30:.0f} of {memory / 2**30:.0f} GiB",
+            cure="Check the spacing in the file's header, or crop the case.",
         )
 
 
