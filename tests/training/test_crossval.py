@@ -52,8 +52,9 @@ def same_weights(a: Bundle, b: Bundle) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _alone_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
+    monkeypatch.setattr(crossval, "_load", lambda _machine: lambda: 1.0)
 
 
 @pytest.fixture
@@ -147,10 +148,10 @@ def test_asked_to_stop_it_keeps_all_and_goes_on(
             os.kill(os.getpid(), signal.SIGINT)
         return step(learner, *words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Learner, "step", interrupted)
-    with pytest.raises(TrainingStopped, match=r"after 6 steps.*--resume"):
-        train(blobs, tmp_path / "run", EPOCHS, plan=plan)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", interrupted)
+        with pytest.raises(TrainingStopped, match=r"after 6 steps.*--resume"):
+            train(blobs, tmp_path / "run", EPOCHS, plan=plan)
     assert same_weights(train(blobs, tmp_path / "run", EPOCHS, resume=True), undisturbed)
 
 
@@ -180,11 +181,10 @@ def test_time_spent_before_an_interruption_counts(
         save(loop, finished=finished)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit._Loop, "save", interrupted)
-    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 5.0)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fit._Loop, "save", interrupted)
+        patch.setattr(fit, "CHECKPOINT_SECONDS", 5.0)
         train(blobs, tmp_path / "run", settings, plan=plan, clock=Ticking(0.05))
-    monkeypatch.undo()
     before = load_checkpoint(tmp_path / "run/checkpoint/fold_0.safetensors")
     clock = Ticking(0.05)
     bundle = train(blobs, tmp_path / "run", settings, resume=True, clock=clock)
@@ -238,7 +238,7 @@ def test_it_overfits_a_tiny_data_set(blobs: DatasetDescription, plan: Plan, tmp_
 def test_too_short_a_budget_is_refused(
     blobs: DatasetDescription, plan: Plan, tmp_path: Path
 ) -> None:
-    settings = RunSettings(seconds=6, precision="fp32", device="cpu")
+    settings = RunSettings(seconds=4, precision="fp32", device="cpu")
     with pytest.raises(BudgetTooShort, match="Give --budget"):
         train(blobs, tmp_path / "run", settings, plan=plan, clock=Ticking(0.5))
 

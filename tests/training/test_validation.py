@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_quick_dice_is_a_mean(predictor: Predictor, store: Store) -> None:
 def test_cost_grows_with_the_cases(
     predictor: Predictor, blobs: DatasetDescription, store: Store
 ) -> None:
-    cost = ValidationCost(predictor, blobs, store, store.ids)
+    cost = ValidationCost(predictor, blobs, store, store.ids, time.perf_counter)
     assert 0 < cost.quick(store.ids[:1]) < cost.quick(store.ids[:4])
     assert cost.whole(store.ids[:4]) > cost.quick(store.ids[:4])
 

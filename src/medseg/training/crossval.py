@@ -7,6 +7,7 @@ and every case is validated by the network that did not see it.
 
 import gc
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +29,12 @@ from medseg.training.outcome import Member, finish, predictor_of
 from medseg.training.prepare import Run, Split, prepare
 from medseg.training.probe import Machine
 from medseg.training.run import RunFolder, RunSettings
-from medseg.training.schedule import BySteps, ByTime, Clock, Timetable, command_clock
+from medseg.training.schedule import BySteps, ByTime, Clock, Load, Timetable, command_clock
 from medseg.training.validation import ValidationCost, quick_dice, validate
 
-FINISH_SECONDS, FINISH_SHARE = 3.0, 0.005
-"""Kept for writing bundle, figures and report: so long, and this share of the budget."""
+FINISH_SECONDS, FINISH_SHARE = 2.0, 0.005
+"""Kept for writing bundle, figures and report: so long on a machine with nothing else to do, and
+this share of the budget."""
 
 _VALIDATION_SHARE = 0.2
 """Most of a fold's time that validation may take; further cases are left out."""
@@ -98,7 +100,7 @@ def train(
 
 def _train_fold(run: Run, journal: Journal, split: Split, *, share: float) -> Member:
     """Train and validate one network in its share of the time that is left."""
-    begin = run.clock()
+    begin, load = run.clock(), _load(run.machine)
     end = _end_of_fold(run, begin, share)
     learner = Learner(
         run.plan, device=run.machine.device, precision=run.precision, seed=run.settings.seed
@@ -114,7 +116,7 @@ def _train_fold(run: Run, journal: Journal, split: Split, *, share: float) -> Me
         cost = _validation_cost(run, split, learner)
         course = Course(
             recipe=run.plan.recipe,
-            timetable=_timetable(run, batches, end, cost.whole(split.validation), spent),
+            timetable=_timetable(run, batches, end, cost.whole(split.validation), load, spent),
             clock=run.clock,
             checkpoint=path,
             journal=journal,
@@ -130,7 +132,7 @@ def _train_fold(run: Run, journal: Journal, split: Split, *, share: float) -> Me
         split.validation,
         fold=split.fold,
         clock=run.clock,
-        until=end,
+        until=None if end is None else end - FINISH_SECONDS * (load() - 1),
         progress=run.progress,
     )
     return Member(split, trained, scores, run.clock() - begin)
@@ -151,7 +153,8 @@ def _finish_seconds(budget: float) -> float:
 
 def _validation_cost(run: Run, split: Split, learner: Learner) -> ValidationCost:
     predictor = predictor_of(run, learner.averaged_weights())
-    return ValidationCost(predictor, run.description, run.store, split.validation)
+    timer = time.thread_time if run.machine.device == "cpu" else time.perf_counter
+    return ValidationCost(predictor, run.description, run.store, split.validation, timer)
 
 
 def _restore(learner: Learner, path: Path) -> tuple[float, bool]:
@@ -168,7 +171,12 @@ def _restore(learner: Learner, path: Path) -> tuple[float, bool]:
 
 
 def _timetable(
-    run: Run, batches: Batches, end: float | None, validation_seconds: float, spent: float
+    run: Run,
+    batches: Batches,
+    end: float | None,
+    validation_seconds: float,
+    load: Load,
+    spent: float,
 ) -> Timetable:
     """Until when this fold trains.
 
@@ -178,15 +186,16 @@ def _timetable(
     if end is None:
         return BySteps(batches.steps_of(run.settings.epochs or 1))
     now, budget = run.clock(), run.settings.seconds or 0.0
-    stop_at = end - min(validation_seconds, _VALIDATION_SHARE * max(end - now, 0.0))
-    if not spent and stop_at - now < _LEAST_TRAINING_SHARE * budget / len(run.splits):
+    tail = min(validation_seconds, _VALIDATION_SHARE * max(end - now, 0.0))
+    if not spent and end - tail - now < _LEAST_TRAINING_SHARE * budget / len(run.splits):
         raise BudgetTooShort(
             "The budget covers the whole command, and training needs a good part of it.",
             received=f"{budget:.0f} s, of which {now:.0f} s are over and "
             f"{_finish_seconds(budget):.0f} s are kept for writing the results",
             cure=f"Give --budget {math.ceil(4 * now / 60 + 1)}m or more.",
         )
-    return ByTime(run.clock, stop_at=max(stop_at, now), spent=spent)
+    finish = FINISH_SECONDS
+    return ByTime(run.clock, end=end + finish, tail=tail + finish, load=load, spent=spent)
 
 
 def _look(run: Run, split: Split, cost: ValidationCost) -> Look:
@@ -198,6 +207,11 @@ def _look(run: Run, split: Split, cost: ValidationCost) -> Look:
         return quick_dice(predictor, [run.store.case(name) for name in ids])
 
     return Look(score, cost.quick(ids))
+
+
+def _load(machine: Machine) -> Load:
+    """A GPU's host thread mostly waits, which says nothing of other processes."""
+    return Load() if machine.device == "cpu" else Load(busy=time.monotonic)
 
 
 def _workers(machine: Machine) -> int:

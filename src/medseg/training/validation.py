@@ -1,6 +1,5 @@
 """Dice on cases that a network has not seen: on their own grid at the end, quickly in between."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -99,13 +98,16 @@ def quick_dice(predictor: Predictor, cases: Sequence[StoredCase]) -> float:
 
 
 class ValidationCost:
-    """What validation will take, from one timed window and one timed case.
+    """What validation takes on a machine with nothing else to do.
+
+    It follows from one window and one case that are timed.
 
     Args:
         predictor: A bundle with the planned network; its weights do not matter.
         description: The data set.
         store: Preprocessed cases, for their sizes.
         ids: Cases that may be validated.
+        timer: What seconds are taken from: `time.thread_time`, or wall time for a GPU.
     """
 
     def __init__(
@@ -114,17 +116,18 @@ class ValidationCost:
         description: DatasetDescription,
         store: Store,
         ids: Sequence[str],
+        timer: Clock,
     ) -> None:
         plan = predictor.bundle.plan
         self._windows = {name: _windows(store.case(name), plan) for name in ids}
-        self.window_seconds = _time_window(predictor, plan)
+        self.window_seconds = _time_window(predictor, plan, timer)
         sizes = {name: prod(store.case(name).original.grid_size) for name in ids}
         self._case_seconds = {}
         if ids:
             middle = sorted(ids, key=lambda name: sizes[name])[len(ids) // 2]
-            begin = time.perf_counter()
+            begin = timer()
             preprocess(read_case(description, description.case(middle)), None, plan)
-            per_voxel = (time.perf_counter() - begin) / sizes[middle]
+            per_voxel = (timer() - begin) / sizes[middle]
             self._case_seconds = {name: per_voxel * sizes[name] for name in ids}
 
     def quick(self, ids: Iterable[str]) -> float:
@@ -181,7 +184,7 @@ def _windows(case: StoredCase, plan: Plan) -> int:
     return prod(len(positions(max(n, p), p, plan.window.overlap)) for n, p in axes)
 
 
-def _time_window(predictor: Predictor, plan: Plan) -> float:
+def _time_window(predictor: Predictor, plan: Plan, timer: Clock) -> float:
     """Seconds of one window: the shorter of two, after one that warms up."""
     grid: Mapping[bool, tuple[int, ...]] = {
         True: plan.window.patch_size[:2],
@@ -191,7 +194,7 @@ def _time_window(predictor: Predictor, plan: Plan) -> float:
     predictor.ensemble.run(patch)
     seconds = []
     for _ in range(2):
-        begin = time.perf_counter()
+        begin = timer()
         predictor.ensemble.run(patch)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(timer() - begin)
     return min(seconds)
