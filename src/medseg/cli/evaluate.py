@@ -86,4 +86,4 @@ def _shown(mean: "Mean", digits: int) -> str:
 def _with_interval(mean: "Mean") -> str:
     if mean.ci_low is None or mean.ci_high is None:
         return _shown(mean, 3)
-    return f"{_shown(mean, 3)} ({mean.ci_low:.3f} to {mean.ci_high:.3f})"
+    return f"{_shown(mean, 3)} ({mean.ci_low:.3f}–{mean.ci_high:.3f})"

@@ -60,7 +60,7 @@ def read_run(folder: Path) -> RunRecords:
         MissingPath: If the folder holds no part of a run.
     """
     records = RunRecords(
-        metrics=_json(folder / "metrics.json"),
+        metrics={k: v for k, v in _json(folder / "metrics.json").items() if v is not None},
         plan=_json(folder / "plan.json"),
         bundle=_json(folder / "bundle" / "bundle.json"),
         folds=_log(folder / "log.csv"),
@@ -76,7 +76,8 @@ def read_run(folder: Path) -> RunRecords:
 
 def dice_table(metrics: dict[str, Any], labels: list[str]) -> tuple[list[dict[str, Any]], Numbers]:
     """The validation cases that were scored, and their Dice of shape (cases, structures)."""
-    cases = [case for case in metrics.get("cases", []) if isinstance(case.get("dice"), dict)]
+    found = [case for case in metrics.get("cases", []) if isinstance(case, dict)]
+    cases = [case for case in found if "case" in case and isinstance(case.get("dice"), dict)]
     rows = [[_number(case["dice"].get(name)) for name in labels] for case in cases]
     return cases, np.array(rows, np.float64).reshape(len(cases), len(labels))
 
