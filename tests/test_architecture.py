@@ -24,7 +24,7 @@ FLOORS = {
     "service": 9, "cli": 9,
 }  # fmt: skip
 
-SAME_FLOOR = {("cli", "service")}
+SAME_FLOOR = {("cli", "service"), ("files", "errors")}
 NEVER = {("transforms", "volume"), ("networks", "dataset"), ("networks", "volume"),
          ("networks", "space"), ("losses", "dataset"), ("losses", "volume"), ("losses", "space"),
          ("service", "training")}  # fmt: skip

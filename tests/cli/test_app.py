@@ -1,0 +1,79 @@
+"""The command line as a whole: what is there, how it answers, and the whole way once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import medseg
+from medseg.dataset.phantom import LABELS, Study, write_study
+
+COMMANDS = ("demo", "info", "convert", "dataset", "dataset import", "dataset check",
+            "dataset split", "dataset fetch", "plan", "train", "predict", "evaluate")  # fmt: skip
+
+
+def run(*words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `medseg WORDS` in an interpreter of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "medseg", *map(str, words)],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+
+
+def test_help_names_every_command() -> None:
+    shown = run("--help").stdout
+    assert all(command.split()[0] in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    answer = run(*command.split(), "--help")
+    assert answer.returncode == 0
+    assert "Usage: " in answer.stdout
+
+
+def test_the_version_is_the_packages() -> None:
+    assert run("--version").stdout == f"medseg {medseg.__version__}\n"
+
+
+def test_wrong_usage_is_two() -> None:
+    assert run("predict", "--nonsense").returncode == 2
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    answer = run("info", tmp_path / "nothing.nii.gz")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error [file-missing]:")
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return write_study(tmp_path_factory.mktemp("study"), training=5, unseen=1, seed=3)
+
+
+def test_the_whole_way(study: Study, tmp_path: Path) -> None:
+    trained = run("train", study.raw, "--out", tmp_path / "run", "--epochs", 1, "--json")
+    assert trained.returncode == 0, trained.stderr
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    predicted = run(
+        "predict", study.unseen, "--model", tmp_path / "run" / "bundle",
+        "--out", tmp_path / "masks", "--format", "dicom-seg",
+    )  # fmt: skip
+    assert predicted.returncode == 0, predicted.stderr
+    record = json.loads((tmp_path / "masks" / "predictions.json").read_text())
+    assert len(record["cases"]) == 1
+    scored = run("evaluate", tmp_path / "masks", study.references, "--out", tmp_path / "scores")
+    assert scored.returncode == 0, scored.stderr
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert {row["label"] for row in scores["cases"]} == {label.name for label in LABELS}
+    assert set(scores["summary"]) == {*(label.name for label in LABELS), "mean"}
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path) -> None:
+    answer = run("demo", "--out", tmp_path / "demo", "--budget", "40s", "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["dice"]["mean"] > 0.5
