@@ -6,8 +6,6 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from planning import CPU_QUARTER
 
 from medseg.dataset import store as store_module
@@ -47,23 +45,6 @@ def test_what_was_stored_is_what_was_preprocessed(store, description, plan):
         np.testing.assert_array_equal(stored.labels(), ready.labels)
         np.testing.assert_allclose(stored.image(), ready.image, rtol=5e-4, atol=1e-6)
         assert stored.class_voxels == tuple(np.bincount(ready.labels.ravel(), minlength=3))
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_a_patch_is_a_part_of_the_case_and_0_outside(store, data):
-    case = store.case(store.ids[0])
-    start = [data.draw(st.integers(-30, 30)) for _ in range(3)]
-    size = [data.draw(st.integers(1, 20)) for _ in range(3)]
-    image, labels = case.read(start, size)
-    far = 60
-    wide = np.pad(case.image(), ((0, 0), *((far, far),) * 3))
-    box = tuple(slice(far + s, far + s + n) for s, n in zip(start, size, strict=True))
-    np.testing.assert_array_equal(image, wide[(slice(None), *box)])
-    np.testing.assert_array_equal(labels, np.pad(case.labels(), far)[box])
-    assert image.dtype == np.float32
-    assert image.flags.writeable
-    assert labels.flags.writeable
 
 
 def test_locations_are_voxels_of_their_class(store):

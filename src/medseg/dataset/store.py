@@ -17,9 +17,8 @@ A case is written whole or not at all, so that building can be interrupted and t
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -27,17 +26,17 @@ from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
 
 from medseg.dataset.description import Case, DatasetDescription, read_case, read_case_label
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import Preprocessed, preprocess
+from medseg.dataset.stored import CaseRecord, StoredCase, StoredGrid, read_record
 from medseg.errors import DatasetError, MissingPath
 from medseg.files import atomic_folder
 from medseg.progress import SILENT, Progress
-from medseg.specs import FROZEN
-from medseg.types import AnyArray, GridSize, IntArray
-from medseg.volume.geometry import Geometry
+from medseg.types import IntArray
+
+__all__ = ["CaseRecord", "Store", "StoredCase"]
 
 MOST_LOCATIONS = 10_000
 """Voxels of one class that are kept of one case (as nnU-Net keeps)."""
@@ -47,127 +46,6 @@ OPEN_CASES = 256
 
 _LARGEST_HALF = 65504.0
 """Largest float16: what lies beyond is clipped (it never does after a z-score)."""
-
-
-class _Grid(BaseModel):
-    """A Geometry in JSON."""
-
-    model_config = FROZEN
-
-    affine: tuple[tuple[float, float, float, float], ...]
-    grid_size: GridSize
-
-    @classmethod
-    def of(cls, geometry: Geometry) -> "_Grid":
-        return cls(affine=geometry.affine.tolist(), grid_size=geometry.grid_size)
-
-    def geometry(self) -> Geometry:
-        return Geometry(np.array(self.affine), self.grid_size)
-
-
-class CaseRecord(BaseModel):
-    """What is known of a stored case.
-
-    Attributes:
-        id: The case.
-        plan_hash: Which preprocessing it went through.
-        files_hash: Which files it was made from, by name, size and time of change.
-        geometry: The stored grid.
-        original: The grid of the file.
-        class_voxels: Voxels of each class, background first; empty without label.
-        location_counts: Sampled voxels of each class.
-    """
-
-    model_config = FROZEN
-
-    id: str
-    plan_hash: str
-    files_hash: str
-    geometry: _Grid
-    original: _Grid
-    class_voxels: tuple[int, ...] = ()
-    location_counts: tuple[int, ...] = ()
-
-
-class StoredCase:
-    """One case of a store. Its arrays stay on disk until they are read.
-
-    Args:
-        folder: Where it lies.
-        record: What is known of it.
-    """
-
-    def __init__(self, folder: Path, record: CaseRecord) -> None:
-        self.folder, self.record = folder, record
-        self.id = record.id
-        self.class_voxels = record.class_voxels
-
-    @property
-    def grid_size(self) -> GridSize:
-        """Voxels along I, J, K."""
-        return self.record.geometry.grid_size
-
-    @cached_property
-    def geometry(self) -> Geometry:
-        """Where the stored grid lies."""
-        return self.record.geometry.geometry()
-
-    @cached_property
-    def original(self) -> Geometry:
-        """Where the grid of the file lies."""
-        return self.record.original.geometry()
-
-    @property
-    def is_labelled(self) -> bool:
-        """Whether the case has a label."""
-        return bool(self.record.class_voxels)
-
-    def read(
-        self, start: Sequence[int], size: Sequence[int]
-    ) -> tuple[npt.NDArray[np.float32], IntArray]:
-        """Read one patch; nothing else of the case is touched.
-
-        Args:
-            start: First voxel along I, J, K; may lie outside.
-            size: Voxels along I, J, K.
-
-        Returns:
-            Image, float32, shape (C, *size), and class indices, shape `size`. Both are new arrays,
-            0 outside the case; a case without label is background everywhere.
-        """
-        image = _padded(self._image, start, size, np.float32)
-        if self._labels is None:
-            return image, np.zeros(tuple(size), dtype=np.uint8)
-        return image, _padded(self._labels, start, size, self._labels.dtype)
-
-    def image(self) -> npt.NDArray[np.float32]:
-        """The whole image, float32, shape (C, I, J, K)."""
-        return np.asarray(self._image, dtype=np.float32)
-
-    def labels(self) -> IntArray | None:
-        """All class indices, shape (I, J, K); None without label."""
-        return None if self._labels is None else np.array(self._labels)
-
-    def locations(self, class_index: int) -> npt.NDArray[np.int32]:
-        """Sampled voxels of a class, shape (n, 3); none if the case does not hold it."""
-        counts = self.record.location_counts
-        if not 0 < class_index < len(counts):
-            return np.empty((0, 3), dtype=np.int32)
-        start = sum(counts[:class_index])
-        return np.asarray(self._locations[start : start + counts[class_index]])
-
-    @cached_property
-    def _image(self) -> AnyArray:
-        return _mapped(self.folder / "image.npy")
-
-    @cached_property
-    def _labels(self) -> AnyArray | None:
-        return _mapped(self.folder / "labels.npy") if self.is_labelled else None
-
-    @cached_property
-    def _locations(self) -> AnyArray:
-        locations: AnyArray = np.load(self.folder / "locations.npy")
-        return locations
 
 
 class Store:
@@ -185,7 +63,7 @@ class Store:
         if not folder.is_dir():
             raise MissingPath(f"A store is read from {folder}.", received="no folder there")
         self.folder = folder
-        found = {record.id: record for record in map(_read_record, _case_folders(folder)) if record}
+        found = {record.id: record for record in map(read_record, _case_folders(folder)) if record}
         wanted = sorted(found) if ids is None else list(ids)
         missing = [name for name in wanted if name not in found]
         if missing:
@@ -275,7 +153,7 @@ class Store:
 def _build_case(folder: Path, description: DatasetDescription, case: Case, plan: Plan) -> None:
     """Preprocess one case and store it, unless that was done before."""
     place, files_hash = _case_folder(folder, case.id), _files_hash(case)
-    done = _read_record(place)
+    done = read_record(place)
     if done and (done.plan_hash, done.files_hash) == (plan.preprocessing_hash, files_hash):
         return
     label_map = None if case.label is None else read_case_label(description, case)
@@ -285,8 +163,8 @@ def _build_case(folder: Path, description: DatasetDescription, case: Case, plan:
         id=case.id,
         plan_hash=plan.preprocessing_hash,
         files_hash=files_hash,
-        geometry=_Grid.of(ready.geometry),
-        original=_Grid.of(ready.original),
+        geometry=StoredGrid.of(ready.geometry),
+        original=StoredGrid.of(ready.original),
         class_voxels=voxels,
         location_counts=counts,
     )
@@ -338,26 +216,6 @@ def _sampled_locations(
     return locations.astype(np.int32), tuple(counts), tuple(voxels.tolist())
 
 
-def _padded(
-    array: AnyArray, start: Sequence[int], size: Sequence[int], dtype: npt.DTypeLike
-) -> AnyArray:
-    """A box of the last three axes, 0 where it lies outside."""
-    patch = np.zeros((*array.shape[:-3], *size), dtype=dtype)
-    there, here = [], []
-    for first, width, voxels in zip(start, size, array.shape[-3:], strict=True):
-        low = max(0, first)
-        high = max(low, min(voxels, first + width))
-        there.append(slice(low, high))
-        here.append(slice(low - first, high - first))
-    patch[..., here[0], here[1], here[2]] = array[..., there[0], there[1], there[2]]
-    return patch
-
-
-def _mapped(path: Path) -> AnyArray:
-    array: AnyArray = np.load(path, mmap_mode="r")
-    return array
-
-
 def _case_folder(folder: Path, case_id: str) -> Path:
     """One folder name for each id, whatever letters it holds; never hidden, never ".."."""
     name = quote(case_id, safe=" ")
@@ -366,14 +224,6 @@ def _case_folder(folder: Path, case_id: str) -> Path:
 
 def _case_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _read_record(place: Path) -> CaseRecord | None:
-    """The record of a stored case; None if there is none, or one of another version."""
-    try:
-        return CaseRecord.model_validate_json((place / "record.json").read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
-        return None
 
 
 def _files_hash(case: Case) -> str:
