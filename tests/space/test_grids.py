@@ -57,7 +57,7 @@ def test_turned_axes_are_aligned_and_oblique_ones_are_not(scan):
     assert mapping.is_aligned
     assert mapping.partners == (1, 2, 0)
     assert mapping.aligned_size == scan.grid_size
-    np.testing.assert_array_equal(mapping.positions(2), np.arange(9)[::-1])
+    np.testing.assert_array_equal(mapping.positions(2, 2.0**-17), np.arange(9)[::-1])
     assert not Mapping(scan, Geometry(np.eye(4), (20, 31, 9))).is_aligned
 
 

@@ -12,7 +12,10 @@ from medseg.types import GridSize, SpacingMm
 from medseg.volume.geometry import Geometry
 
 STEP = 2.0**-17
-"""Positions are rounded to this part of a voxel, so that halves are halves on every machine."""
+"""Votes round positions to this part of a voxel: then sums of shares are exact, and ties ties."""
+
+FINE_STEP = 2.0**-30
+"""Images round them to this: enough for whole and half positions to be so on every machine."""
 
 ALIGNED = 1e-3
 """Two grids' axes agree if no line of voxels leaves its axis by more than this, in voxels."""
@@ -79,19 +82,24 @@ class Mapping:
         i, j, k = (self.target.grid_size[b] for b in self.partners)
         return (i, j, k)
 
-    def positions(self, axis: int) -> npt.NDArray[np.float64]:
-        """Positions along one axis of `source`, for aligned grids, shape (n,)."""
+    def positions(self, axis: int, step: float) -> npt.NDArray[np.float64]:
+        """Positions along one axis of `source`, for aligned grids, shape (n,).
+
+        Args:
+            axis: Axis of `source`.
+            step: Positions are rounded to multiples of this.
+        """
         middle = (np.asarray(self.target.grid_size) - 1) / 2
         partner = self.partners[axis]
         row = self.matrix[axis, :3].copy()
-        step, row[partner] = row[partner], 0.0
+        each, row[partner] = row[partner], 0.0
         start = self.matrix[axis, 3] + row @ middle
         count = self.target.grid_size[partner]
-        return np.asarray(np.round((start + step * np.arange(count)) / STEP) * STEP)
+        return np.asarray(np.round((start + each * np.arange(count)) / step) * step)
 
     def inside(self, axis: int) -> npt.NDArray[np.bool_]:
-        """Which of `positions(axis)` lie between the outer faces of the source, shape (n,)."""
-        at = self.positions(axis)
+        """Which positions along `axis` lie between the outer faces of the source, shape (n,)."""
+        at = self.positions(axis, FINE_STEP)
         return np.asarray((at >= -0.5) & (at <= self.source.grid_size[axis] - 0.5))
 
     @property

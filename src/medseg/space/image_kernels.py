@@ -162,7 +162,7 @@ def linear_aligned(source, index, weight, out):
     Args:
         source: Voxels (I, J, K).
         index: Neighbours along I, J, K, three of (i, 2), (j, 2), (k, 2).
-        weight: Their weights, the same shapes.
+        weight: Their weights, the same shapes, each pair summing to 1.
         out: Takes the result, (i, j, k).
     """
     index0, index1, index2 = index
@@ -170,6 +170,7 @@ def linear_aligned(source, index, weight, out):
     n2 = source.shape[2]
     m0, m1, m2 = out.shape
     row = np.empty(n2, np.float32)
+    low, high, part = index2[:, 0].copy(), index2[:, 1].copy(), weight2[:, 1].copy()
     for i in range(m0):
         p, q = source[index0[i, 0]], source[index0[i, 1]]
         for j in range(m1):
@@ -180,7 +181,8 @@ def linear_aligned(source, index, weight, out):
             for k in range(n2):
                 row[k] = wa * a[k] + wb * b[k] + wc * c[k] + wd * d[k]
             for k in range(m2):
-                out[i, j, k] = weight2[k, 0] * row[index2[k, 0]] + weight2[k, 1] * row[index2[k, 1]]
+                value = row[low[k]]
+                out[i, j, k] = value + part[k] * (row[high[k]] - value)
 
 
 @compiled

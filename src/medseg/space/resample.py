@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 
 from medseg.errors import InvalidGeometry
-from medseg.space.grids import STEP, Mapping, grid_at_spacing
+from medseg.space.grids import FINE_STEP, Mapping, grid_at_spacing
 from medseg.space.image_kernels import (
     blend_aligned,
     cubic_rotated,
@@ -56,7 +56,8 @@ def resample_volume(
             widens the voxel's point spread to the new length (`taps.smoothing`); not for "nearest".
 
     Returns:
-        A float32 volume on `target` with the names and source of `volume`.
+        A float32 volume on `target` with the names and source of `volume`; it shares the voxels of
+        `volume` if nothing had to change.
     """
     array = resample_array(
         np.asarray(volume.array, dtype=np.float32),
@@ -149,7 +150,7 @@ def _aligned(
     """Line by line along each axis."""
     taps = [
         interpolating(
-            mapping.positions(axis),
+            mapping.positions(axis, FINE_STEP),
             mapping.source.grid_size[axis],
             interpolation,
             upwards=mapping.upwards[axis],
@@ -189,11 +190,11 @@ def _rotated(
             prepared = np.empty_like(channel)
             _blend(channel, taps, prepared)
         if interpolation == "nearest":
-            nearest_rotated(prepared, mapping.matrix, STEP, mapping.upwards, fill, result)
+            nearest_rotated(prepared, mapping.matrix, FINE_STEP, mapping.upwards, fill, result)
         elif cubic:
-            cubic_rotated(prepared, mapping.matrix, STEP, fill, result)
+            cubic_rotated(prepared, mapping.matrix, FINE_STEP, fill, result)
         else:
-            linear_rotated(prepared, mapping.matrix, STEP, fill, result)
+            linear_rotated(prepared, mapping.matrix, FINE_STEP, fill, result)
     return out
 
 

@@ -113,7 +113,7 @@ def elect(
 def _neighbours(mapping: Mapping, axis: int) -> tuple[IntArray, FloatArray]:
     """Lower neighbour, -1 outside, and share of the upper one, for each voxel along an axis."""
     size = mapping.source.grid_size[axis]
-    at = np.clip(mapping.positions(axis), 0, size - 1)
+    at = np.clip(mapping.positions(axis, STEP), 0, size - 1)
     low = np.minimum(at.astype(np.int64), max(size - 2, 0))
     return np.where(mapping.inside(axis), low, -1), at - low
 
