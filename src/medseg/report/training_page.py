@@ -69,7 +69,8 @@ def _lead(run: RunRecords) -> str:
     metrics, words = run.metrics, []
     if run.plan:
         kind = str(run.plan.get("network", {}).get("kind", "network")).replace("_", " ")
-        words.append(f"Network {kind}, configuration {run.plan.get('config', 'unknown')}")
+        kind = kind.replace("unet", "U-Net")
+        words.append(f"Configuration {run.plan.get('config', 'unknown')}, {kind}")
     if "parameters" in metrics:
         words.append(f"{metrics['parameters']:,} weights")
     if "steps" in metrics:
