@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medseg.cli.app import app
+from medseg.volume.dicom import find_only_series, read_series_geometry, write_series
+from medseg.volume.dicom_seg import write_segmentation
+from medseg.volume.geometry import Geometry
+from medseg.volume.io import write_volume
+from medseg.volume.labels import Label
+from medseg.volume.volume import LabelMap, Volume
+
+
+@pytest.fixture
+def volume() -> Volume:
+    values = np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5) % 3
+    return Volume(values, Geometry.from_spacing((1, 2, 5), (3, 4, 5)))
+
+
+@pytest.fixture
+def series(tmp_path, volume):
+    folder = tmp_path / "series"
+    write_series(
+        volume,
+        folder,
+        modality="MR",
+        patient_name="A^B",
+        patient_id="1",
+        series_description="T1 [axial]",
+    )
+    return folder
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def as_json(*words):
+    outcome = run(*words, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    return json.loads(outcome.stdout)
+
+
+def test_an_image_has_its_grid_and_statistics(tmp_path, volume):
+    write_volume(volume, tmp_path / "a.nii.gz")
+    facts = as_json("info", tmp_path / "a.nii.gz")
+    assert (facts["kind"], facts["format"], facts["dtype"]) == ("image", "nifti", "int16")
+    assert facts["grid_size"] == [3, 4, 5]
+    assert facts["spacing_mm"] == [1, 2, 5]
+    assert facts["channels"][0] == {
+        "name": "image",
+        "minimum": 0,
+        "mean": 1,
+        "maximum": 2,
+        "not_finite": 0,
+    }
+    text = run("info", tmp_path / "a.nii.gz").stdout
+    assert "3 x 4 x 5 voxels of 1 x 2 x 5 mm" in text
+    assert "1: 20 voxels, 0.2 ml" in text
+
+
+def test_a_series_has_its_grid_or_its_refusal(series, volume):
+    facts = as_json("info", series)
+    assert facts["series"][0]["grid_size"] == [3, 4, 5]
+    assert facts["series"][0]["description"] == "T1 [axial]"
+    (series / "0002.dcm").unlink()
+    assert as_json("info", series)["series"][0]["refused"]["code"] == "dicom-missing-slice"
+    assert "dicom-missing-slice" in run("info", series).stdout.replace("\n", "")
+
+
+def test_a_segmentation_has_its_volumes(tmp_path, series):
+    one = find_only_series(series)
+    geometry = read_series_geometry(one)
+    array = np.zeros(geometry.grid_size, np.uint8)
+    array[0, 0, :2] = 1
+    label_map = LabelMap(array, geometry, (Label(value=1, name="Cyst"),))
+    write_segmentation(label_map, one, tmp_path / "s.dcm", algorithm="test", version="1")
+    facts = as_json("info", tmp_path / "s.dcm")
+    assert facts["kind"] == "dicom-seg"
+    assert facts["volumes_ml"] == {"Cyst": pytest.approx(0.02)}
+
+
+def test_what_is_not_there_or_unknown_is_one_sentence(tmp_path):
+    outcome = run("info", tmp_path / "nowhere")
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("error [file-missing]: A file, a folder or a built-in bundle")
+    (tmp_path / "a.txt").write_text("text")
+    outcome = run("info", tmp_path / "a.txt")
+    assert (outcome.exit_code, outcome.stderr[:20]) == (1, "error [file-format]:")
+
+
+def test_a_bundle_that_was_spoilt_is_one_sentence(tmp_path):
+    (tmp_path / "bundle.json").write_text("{}")
+    outcome = run("info", tmp_path)
+    assert (outcome.exit_code, outcome.stderr[:23]) == (1, "error [bundle-corrupt]:")
+
+
+@pytest.mark.data
+def test_a_data_set_has_its_cases(data_root):
+    facts = as_json("info", data_root / "Task04_Hippocampus")
+    assert facts["cases"] == "180 with label, 1 without"
