@@ -7,7 +7,9 @@ at a voxel and M the voxels where it won,
 
 which is the Dice of M against a truth drawn voxel by voxel from p, numerator and denominator in the
 mean. A network that is sure gets 1; doubt at the boundary, or mass that nowhere wins, costs. It
-orders cases; it is no measured Dice, because networks are surer than they are right.
+orders cases; it is no measured Dice, because networks are surer than they are right: on 18 unseen
+hippocampus cases it was 0.05 too high with a rank correlation of 0.62 to the true Dice, and 0.80
+when images with added noise were among them (bench/quality.py).
 
 Source: Li et al., Estimating Model Performance under Domain Shifts with Class-Specific Confidence
 Scores, MICCAI 2022, their Dice estimate without calibration.
