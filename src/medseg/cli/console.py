@@ -48,7 +48,7 @@ class Console:
         table = Table(*wrapped, title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for row in rows:
             table.add_row(*row)
-        RichConsole(highlight=False).print(table)
+        RichConsole(highlight=False, markup=False).print(table)
 
     def complain(self, code: str, sentence: str) -> None:
         """Print the error of one part of the work on stderr; the rest goes on."""
