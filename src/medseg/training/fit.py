@@ -151,7 +151,7 @@ class _Loop:
         self._row_step = learner.steps
         self._losses: list[float] = []
         self._overlap = torch.zeros(3, 0)
-        self._rate = 0.0
+        self._dice = self._rate = 0.0
         self._memory_gb = 0.0
         self._looked_at_share, self._look_seconds = 0.0, 0.0
 
@@ -207,6 +207,8 @@ class _Loop:
         steps, share = self.learner.steps, self.course.timetable.share(self.learner.steps)
         seconds = max(now - self._row_at, 1e-9)
         self._memory_gb = max(self._memory_gb, _memory_gb(self.learner.device))
+        if self._overlap.numel():
+            self._dice = _dice(self._overlap)
         row = Row(
             fold=self.course.fold,
             step=steps,
@@ -215,7 +217,7 @@ class _Loop:
             share=share,
             learning_rate=self._rate,
             loss=sum(self._losses) / len(self._losses),
-            batch_dice=_dice(self._overlap),
+            batch_dice=self._dice,
             validation_dice=self._look(share),
             samples_per_second=(steps - self._row_step) * self.batches.batch_size / seconds,
             memory_gb=self._memory_gb,

@@ -118,17 +118,26 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     Returns:
         Shape (M, N).
     """
-    a, b, c = _COEFFICIENTS
     wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
     gram = wide @ wide.T
-    factor = one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    for _ in range(_ITERATIONS):
-        polynomial = a * one + b * gram + c * gram @ gram
+    polynomials = [_polynomial(gram)]
+    for _ in range(_ITERATIONS - 1):
+        gram = polynomials[-1] @ gram @ polynomials[-1]
+        polynomials.append(_polynomial(gram))
+    factor = polynomials[0]
+    for polynomial in polynomials[1:]:
         factor = polynomial @ factor
-        gram = polynomial @ gram @ polynomial
     wide = factor @ wide
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """a + b G + c G^2 of a square matrix G."""
+    a, b, c = _COEFFICIENTS
+    polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    polynomial.diagonal().add_(a)
+    return polynomial
 
 
 def _is_hidden(weight: Tensor) -> bool:
