@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from medseg.errors import UndecodablePixels
 from medseg.types import AnyArray
-from medseg.volume.dicom_slices import Slice
+from medseg.volume.dicom_slices import PlainPixels, Slice
 
 _PIXEL_TAGS = [
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
@@ -41,8 +41,10 @@ def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
     pixels = np.empty((len(slices), rows, columns), dtype=_first_type(slices))
     k = 0
     for path, group in groupby(slices, key=lambda one: one.path):
-        frames = _stored_frames(path)
-        for one in group:
+        images = tuple(group)
+        plain = images[0].plain
+        frames = _stored_frames(path) if plain is None else _read_plain(images[0], plain)
+        for one in images:
             _require_frame(frames, one)
             stored = frames[one.frame]
             if pixels.dtype == np.int16 and not _fits_int16(stored, one):
@@ -86,6 +88,14 @@ def _scale_into(target: AnyArray, stored: AnyArray, one: Slice) -> None:
     else:
         np.multiply(stored, kind(one.slope), out=target, dtype=target.dtype, casting="unsafe")
         target += kind(one.intercept)
+
+
+def _read_plain(one: Slice, plain: PlainPixels) -> AnyArray:
+    """Stored values of a file whose pixels lie in it as they are, shape (frames, J, I)."""
+    columns, rows = one.size
+    count = plain.frames * rows * columns
+    values = np.fromfile(one.path, plain.dtype, count, offset=plain.offset)
+    return _without_upper_bits(values.reshape(plain.frames, rows, columns), plain.unused_bits)
 
 
 def _stored_frames(path: Any) -> AnyArray:

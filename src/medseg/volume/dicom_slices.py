@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import UnreadableFile
 
@@ -23,7 +23,8 @@ _HEADER_TAGS = [
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID",
     "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "StudyDescription",
     "SeriesDescription", "SeriesNumber", "PatientID", "PatientName", "ImageType",
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsStored", "PixelRepresentation",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored",
+    "PixelRepresentation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -38,8 +39,27 @@ _NO_IMAGES = (
 )
 """SOP classes, and families of them, that may have rows and columns but are no scans."""
 
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"
+
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """How a DICOM file without preamble begins: its file meta information or its SOP class."""
+
+
+@dataclass(frozen=True)
+class PlainPixels:
+    """Where uncompressed pixels lie in a file.
+
+    Attributes:
+        offset: Bytes before the first.
+        dtype: Type of a stored value.
+        unused_bits: Upper bits of each that are no part of the value (old overlays).
+        frames: Number of images.
+    """
+
+    offset: int
+    dtype: np.dtype[Any]
+    unused_bits: int
+    frames: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +82,7 @@ class Slice:
         stored_range: Lowest and largest value that the stored bits can hold.
         frame_of_reference: Positions with the same one can be compared.
         image_type: DICOM's words, such as ("ORIGINAL", "PRIMARY", "LOCALIZER").
+        plain: Where the file's pixels lie, or None if they must be decoded.
     """
 
     path: Path
@@ -79,6 +100,7 @@ class Slice:
     stored_range: tuple[int, int]
     frame_of_reference: str
     image_type: tuple[str, ...]
+    plain: PlainPixels | None
 
 
 @dataclass(frozen=True)
@@ -125,11 +147,14 @@ def _looks_like_dicom(path: Path) -> bool:
 
 def _read_header(path: Path) -> FileHeader:
     try:
-        dataset = pydicom.dcmread(
-            path, stop_before_pixels=True, force=True, specific_tags=_HEADER_TAGS
-        )
-        facts = {word: str(dataset.get(word) or "") for word in _FACTS}
-        slices = _slices_of(dataset, path) if _is_image(dataset) else ()
+        with path.open("rb") as file:
+            dataset = pydicom.dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=_HEADER_TAGS
+            )
+            facts = {word: str(dataset.get(word) or "") for word in _FACTS}
+            is_image = _is_image(dataset)
+            plain = _plain_pixels(dataset, file) if is_image else None
+        slices = _slices_of(dataset, path, plain) if is_image else ()
     except UnreadableFile:
         raise
     except Exception as error:  # a broken header makes pydicom raise whatever its parser meets
@@ -144,16 +169,35 @@ def _is_image(dataset: Any) -> bool:
     return bool(dataset.get("Rows")) and bool(dataset.get("Columns"))
 
 
-def _slices_of(dataset: Any, path: Path) -> tuple[Slice, ...]:
+def _plain_pixels(dataset: Any, file: BinaryIO) -> PlainPixels | None:
+    """Look at the element where the header ended: is it pixels as they are, and all of them?"""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        return None
+    element = file.read(8 if syntax == ImplicitVRLittleEndian else 12)
+    length = int.from_bytes(element[-4:], "little")
+    bits, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
+    if element[:4] != _PIXEL_DATA or bits not in (8, 16, 32) or not 0 < (stored or 0) <= bits:
+        return None
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    needed = frames * int(dataset.Rows) * int(dataset.Columns) * bits // 8
+    offset = file.tell()
+    if length < needed or file.seek(0, 2) < offset + needed:
+        return None
+    dtype = np.dtype(f"<{'i' if dataset.get('PixelRepresentation') else 'u'}{bits // 8}")
+    return PlainPixels(offset, dtype, bits - stored, frames)
+
+
+def _slices_of(dataset: Any, path: Path, plain: PlainPixels | None) -> tuple[Slice, ...]:
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not groups:
         return tuple(
-            _slice_of(dataset, dataset, path, frame)
+            _slice_of(dataset, dataset, path, frame, plain)
             for frame in range(int(dataset.get("NumberOfFrames") or 1))
         )
     shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     return tuple(
-        _slice_of(dataset, flattened(group, shared[0]), path, frame)
+        _slice_of(dataset, flattened(group, shared[0]), path, frame, plain)
         for frame, group in enumerate(groups)
     )
 
@@ -170,7 +214,7 @@ def flattened(own: Any, shared: Any) -> Any:
     return flat
 
 
-def _slice_of(dataset: Any, place: Any, path: Path, frame: int) -> Slice:
+def _slice_of(dataset: Any, place: Any, path: Path, frame: int, plain: PlainPixels | None) -> Slice:
     orientation = numbers_of(place, "ImageOrientationPatient", 6)
     spacing = numbers_of(place, "PixelSpacing", 2)
     bits, signed = (
@@ -193,6 +237,7 @@ def _slice_of(dataset: Any, place: Any, path: Path, frame: int) -> Slice:
         stored_range=(-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1),
         frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
         image_type=tuple(str(word) for word in dataset.get("ImageType") or ()),
+        plain=plain,
     )
 
 
