@@ -133,7 +133,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 def _polynomial(gram: Tensor) -> Tensor:
-    """a + b G + c G^2 of a square matrix G."""
+    """The sum a + b G + c G^2 of a square matrix G."""
     a, b, c = _COEFFICIENTS
     polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
     polynomial.diagonal().add_(a)
