@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from medseg.errors import MissingDependency
+from medseg.inference import engine
 from medseg.inference.engine import TorchEngine, choose_device, faster_precision
 
 
@@ -29,15 +30,29 @@ def test_logits_are_contiguous_float32_of_the_patch(module, batch):
 
 
 def test_dropout_is_off_and_results_repeat(module, batch):
-    engine = TorchEngine(module.train(), device="cpu")
-    np.testing.assert_array_equal(engine.run(batch), engine.run(batch))
+    network = TorchEngine(module.train(), device="cpu")
+    np.testing.assert_array_equal(network.run(batch), network.run(batch))
 
 
 def test_a_flipped_view_is_taken(module, batch):
-    engine = TorchEngine(module, device="cpu")
+    network = TorchEngine(module, device="cpu")
     np.testing.assert_array_equal(
-        engine.run(np.flip(batch, 2)), engine.run(np.ascontiguousarray(np.flip(batch, 2)))
+        network.run(np.flip(batch, 2)), network.run(np.ascontiguousarray(np.flip(batch, 2)))
     )
+
+
+@pytest.mark.parametrize(("dims", "size"), [(3, (17, 6, 7)), (2, (17, 33))])
+def test_heads_in_parts_give_the_same_logits(monkeypatch, dims, size):
+    conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    torch.manual_seed(0)
+    network = nn.Sequential(conv(1, 4, 3, padding=1), conv(4, 30, 1)).eval()
+    image = np.random.default_rng(0).normal(size=(2, 1, *size)).astype(np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image)).numpy()
+    monkeypatch.setattr(engine, "PART_VALUES", 10_000)
+    for precision, tolerance in (("fp32", 1e-6), ("bf16", 0.05)):
+        logits = TorchEngine(network, device="cpu", precision=precision).run(image)
+        np.testing.assert_allclose(logits, expected, atol=tolerance)
 
 
 def test_half_precision_stays_close(module, batch):

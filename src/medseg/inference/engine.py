@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Literal, Protocol
 
 import numpy as np
@@ -23,6 +24,9 @@ PROBE_GAIN = 1.2
 
 PROBE_TOLERANCE = 0.02
 """Largest change of any probability that bf16 may make on a CPU."""
+
+PART_VALUES = 1 << 22
+"""Values of a head's output that are computed at a time (16 MiB)."""
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -55,7 +59,8 @@ class TorchEngine:
     """A torch module in eval mode.
 
     Args:
-        module: The network; it is moved to `device` and switched to eval mode.
+        module: The network. It is taken over: moved to `device`, switched to eval mode, its heads
+            computed in parts.
         device: Where it runs.
         precision: "auto" is bf16 (fp16 on older cards) on a GPU. On a CPU it is fp32, unless the
             CPU has matrix tiles (AMX) and a probe at the first batch finds bf16 at least
@@ -73,6 +78,9 @@ class TorchEngine:
     ) -> None:
         self.device = choose_device(device)
         self.module = module.to(self.device).eval()
+        for part in self.module.modules():
+            if isinstance(part, nn.Conv2d | nn.Conv3d) and set(part.kernel_size) == {1}:
+                compute_in_parts(part)
         self._probe = False
         if precision == "auto" and self.device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -108,6 +116,31 @@ def choose_device(device: Device) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def compute_in_parts(head: nn.Conv2d | nn.Conv3d) -> None:
+    """Let a convolution of single voxels write its output a slab at a time.
+
+    Computed whole, the output of many classes stands in memory twice, in the layout of the
+    arithmetic and in the plain one, and becomes the peak of the whole network.
+
+    Args:
+        head: Kernel 1; its forward is replaced, its weights are left alone.
+    """
+    whole = head.forward
+
+    def forward(image: torch.Tensor) -> torch.Tensor:
+        batch, _, length, *rest = image.shape
+        slab = max(1, PART_VALUES // (batch * head.out_channels * prod(rest)))
+        if slab >= length or head.stride != (1,) * (image.ndim - 2):
+            return whole(image)
+        size = (batch, head.out_channels, length, *rest)
+        logits = torch.empty(size, dtype=torch.float32, device=image.device)
+        for start in range(0, length, slab):
+            logits[:, :, start : start + slab] = whole(image[:, :, start : start + slab])
+        return logits
+
+    head.forward = forward  # type: ignore[method-assign, assignment]
 
 
 @contextmanager
