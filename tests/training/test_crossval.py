@@ -238,7 +238,7 @@ def test_it_overfits_a_tiny_data_set(blobs: DatasetDescription, plan: Plan, tmp_
 def test_too_short_a_budget_is_refused(
     blobs: DatasetDescription, plan: Plan, tmp_path: Path
 ) -> None:
-    settings = RunSettings(seconds=4, precision="fp32", device="cpu")
+    settings = RunSettings(seconds=2, precision="fp32", device="cpu")
     with pytest.raises(BudgetTooShort, match="Give --budget"):
         train(blobs, tmp_path / "run", settings, plan=plan, clock=Ticking(0.5))
 

@@ -32,7 +32,7 @@ from medseg.training.run import RunFolder, RunSettings
 from medseg.training.schedule import BySteps, ByTime, Clock, Load, Timetable, command_clock
 from medseg.training.validation import ValidationCost, quick_dice, validate
 
-FINISH_SECONDS, FINISH_SHARE = 2.0, 0.005
+FINISH_SECONDS, FINISH_SHARE = 1.5, 0.005
 """Kept for writing bundle, figures and report: so long on a machine with nothing else to do, and
 this share of the budget."""
 

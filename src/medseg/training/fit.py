@@ -34,7 +34,8 @@ _DICE_EVERY = 4
 """Steps between those whose batch is scored."""
 
 _LOOK_SHARE, _LOOK_COST = 0.05, 0.03
-"""A look at held-out cases after each such share of training, if looks take no more than this."""
+"""A look at held-out cases after each such share of training, if looks take no more than this;
+none in the last one, which validation follows."""
 
 
 class Look(NamedTuple):
@@ -238,7 +239,7 @@ class _Loop:
     def _look(self, share: float) -> float | None:
         """Score held-out cases if it is time to, and if looks stay cheap."""
         look, due = self.course.look, share - self._looked_at_share >= _LOOK_SHARE
-        if look is None or not due:
+        if look is None or not due or share > 1 - _LOOK_SHARE:
             return None
         if self._look_seconds + look.seconds > _LOOK_COST * self.training_seconds:
             return None
