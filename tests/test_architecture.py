@@ -12,7 +12,7 @@ SOURCE = ROOT / "src" / "medseg"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 FLOORS = {
-    "errors": 0, "types": 0, "files": 0, "progress": 0, "allocator": 0,
+    "errors": 0, "types": 0, "files": 0, "progress": 0, "allocator": 0, "compiled": 0,
     "volume": 1, "metrics": 1, "specs": 1, "tensors": 1,
     "space": 2,
     "dataset": 3,

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from medseg.space.compiled import compiled
+from medseg.compiled import compiled
 from medseg.space.votes import TopClasses
 from medseg.specs import FROZEN
 from medseg.types import AnyArray, IntArray

@@ -4,30 +4,14 @@ A *surface voxel* belongs to a structure and touches across a face a voxel that 
 edge of the grid. An axis of one voxel has no neighbours: a 2D image has outlines, not faces.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
-
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from medseg.compiled import compiled
 from medseg.types import IntArray
 
-FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 Points = npt.NDArray[np.int32]
 """Voxel indices, shape (n, 3)."""
-
-
-def compiled(function: FunctionT) -> FunctionT:
-    """Compile at the first call, keep the machine code on disk, and let other threads run.
-
-    Where nothing can be written beside the code or in the user's cache, each process compiles.
-    """
-    try:
-        machine: FunctionT = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        machine = numba.njit(nogil=True)(function)
-    return machine
 
 
 @compiled

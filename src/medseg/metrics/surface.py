@@ -94,7 +94,7 @@ def _nearest(points: Points, targets: Points, spacing_mm: SpacingMm) -> Distance
     begin, depth = group_rows(targets, low, rows)
     steps, steps_mm2 = _steps(spacing_mm[0], spacing_mm[1])
     squared = search_rows(points, begin, depth, low, rows, steps, steps_mm2, spacing_mm[2])
-    distances = np.sqrt(np.maximum(squared, 0.0))
+    distances: Distances = np.sqrt(np.maximum(squared, 0.0))
     far = squared < 0
     if far.any():
         tree = cKDTree(targets * np.asarray(spacing_mm), balanced_tree=False, compact_nodes=False)

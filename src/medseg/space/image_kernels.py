@@ -2,13 +2,13 @@
 """Compiled loops that interpolate images.
 
 Plain loops in numba, compiled at the first call (a second for linear, six for cubic) and
-then kept on disk (`medseg.space.compiled`). They release the interpreter lock and run on one core:
+then kept on disk (`medseg.compiled`). They release the interpreter lock and run on one core:
 callers have cases to spread over the others. Sums may be reordered; NaN and infinity stay.
 """
 
 import numpy as np
 
-from medseg.space.compiled import compiled, compiled_fast
+from medseg.compiled import compiled, compiled_fast
 
 POLE = np.sqrt(3.0) - 2.0
 """Pole of the cubic B-spline's inverse filter."""

@@ -2,14 +2,14 @@
 """Compiled loops over labels and over the heaviest classes of voxels.
 
 Plain loops in numba, compiled at the first call (one to two seconds a kind of vote) and then kept
-on disk (`medseg.space.compiled`). They release the interpreter lock and run on one core: callers
+on disk (`medseg.compiled`). They release the interpreter lock and run on one core: callers
 have cases to spread over the others.
 """
 
 import numpy as np
 
+from medseg.compiled import compiled
 from medseg.errors import InvalidGeometry
-from medseg.space.compiled import compiled
 from medseg.types import FloatArray, GridSize, IntArray
 
 MIXED = -1

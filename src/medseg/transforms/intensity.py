@@ -106,7 +106,7 @@ def _apply_taps(channel: Float32, maps: Sequence[Taps]) -> Float32:
     order = (2, 0, 1) if channel.shape[2] == 1 else (0, 1, 2)
     (tap_i, share_i), (tap_j, share_j), (tap_k, share_k) = (maps[axis] for axis in order)
     turned = np.ascontiguousarray(channel.transpose(order))
-    out = along_axes(turned, (tap_i, tap_j, tap_k), (share_i, share_j, share_k))
+    out: Float32 = along_axes(turned, (tap_i, tap_j, tap_k), (share_i, share_j, share_k))
     return out.transpose(np.argsort(order))
 
 

@@ -5,17 +5,14 @@ of the source. The image is interpolated linearly; each label gets the linear we
 and the heaviest wins, so that structures keep smooth outlines. Plain Python twins are in the tests.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from medseg.compiled import compiled_fast
 from medseg.types import AnyArray, IntArray
 
-FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Corner = tuple[int, int, int]
@@ -23,12 +20,6 @@ Fractions = tuple[np.float32, np.float32, np.float32]
 
 ORDER = 3
 """Of the B-splines: shift and bend are continuous."""
-
-
-def compiled(function: FunctionT) -> FunctionT:
-    """Compile at the first call, keep the machine code on disk, and let other threads run."""
-    machine: FunctionT = numba.njit(cache=True, nogil=True, fastmath=True)(function)
-    return machine
 
 
 @lru_cache(maxsize=64)
@@ -55,7 +46,7 @@ def spline_weights(size: int, knots: int) -> Float32:
     return weights
 
 
-@compiled
+@compiled_fast
 def heaviest(values: IntArray, weights: Float64) -> int:
     """Where the value with the largest sum of weights is first found; the weights sum to 1."""
     best, best_weight = 0, -1.0
@@ -71,7 +62,7 @@ def heaviest(values: IntArray, weights: Float64) -> int:
     return best
 
 
-@compiled
+@compiled_fast
 def bend_of_line(
     knots: Float32, shares_i: Float32, shares_j: Float32, i: int, j: int, bend: Float64
 ) -> None:
@@ -84,7 +75,7 @@ def bend_of_line(
                     bend[axis, c] += shares_i[i, a] * shares_j[j, b] * knots[axis, a, b, c]
 
 
-@compiled
+@compiled_fast
 def linear(image: Float32, channel: int, corner: Corner, fractions: Fractions) -> float:
     """Linear interpolation in a cube of eight voxels.
 
@@ -106,7 +97,7 @@ def linear(image: Float32, channel: int, corner: Corner, fractions: Fractions) -
     return value
 
 
-@compiled
+@compiled_fast
 def is_even(labels: IntArray, corner: Corner) -> bool:
     """Whether the eight voxels of the cube have one label."""
     p, q, r = corner
@@ -121,7 +112,7 @@ def is_even(labels: IntArray, corner: Corner) -> bool:
     return same
 
 
-@compiled
+@compiled_fast
 def vote(
     labels: IntArray, corner: Corner, fractions: Fractions, values: IntArray, weights: Float64
 ) -> int:
@@ -139,7 +130,7 @@ def vote(
     return winner
 
 
-@compiled
+@compiled_fast
 def warp_volume(
     image: Float32,
     labels: IntArray,
@@ -195,7 +186,7 @@ def warp_volume(
                     out_labels[i, j, k] = vote(labels, corner, fractions, values, weights)
 
 
-@compiled
+@compiled_fast
 def vote_in_plane(
     labels: IntArray,
     corner: Corner,
@@ -213,7 +204,7 @@ def vote_in_plane(
     return winner
 
 
-@compiled
+@compiled_fast
 def warp_plane(
     image: Float32,
     labels: IntArray,
@@ -262,7 +253,7 @@ def warp_plane(
                 out_labels[i, j, k] = first
 
 
-@compiled
+@compiled_fast
 def along_axes(
     image: Float32, taps: tuple[AnyArray, AnyArray, AnyArray], shares: tuple[Float32, ...]
 ) -> Float32:

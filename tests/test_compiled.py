@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numba.core import caching
 
-from medseg.space.compiled import compiled, compiled_fast
+from medseg.compiled import compiled, compiled_fast
 
 
 def total(values):

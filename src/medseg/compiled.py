@@ -5,6 +5,7 @@ from typing import Any
 
 from numba import njit
 
+
 REORDERED = {"reassoc", "contract", "nsz", "arcp"}
 """Strict arithmetic but for the order and the fusing of sums: NaN and infinity stay."""
 
@@ -25,6 +26,7 @@ def compiled_fast(loop: Callable[..., Any]) -> Any:
 
 def _compiled(loop: Callable[..., Any], *, fastmath: bool | set[str]) -> Any:
     try:
-        return njit(cache=True, nogil=True, fastmath=fastmath)(loop)
+        machine = njit(cache=True, nogil=True, fastmath=fastmath)(loop)
     except RuntimeError:  # numba found no folder for its cache
-        return njit(nogil=True, fastmath=fastmath)(loop)
+        machine = njit(nogil=True, fastmath=fastmath)(loop)
+    return machine
