@@ -5,7 +5,6 @@ from typing import Any
 
 from numba import njit
 
-
 REORDERED = {"reassoc", "contract", "nsz", "arcp"}
 """Strict arithmetic but for the order and the fusing of sums: NaN and infinity stay."""
 
