@@ -196,7 +196,6 @@ def test_one_of_two_series_can_be_read(spoil, volume):
 
 def test_what_is_no_image_is_passed_over(series, volume):
     (series / "notes.txt").write_text("no DICOM")
-    (series / "empty.dcm").write_bytes(b"")
     report = pydicom.dcmread(series / "0001.dcm")
     report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
     (series / "below").mkdir()
@@ -353,3 +352,13 @@ def test_paths_of_a_series_follow_the_slices(spoil):
     assert [path.name[-1] for path in one.paths] == list("012345")
     assert str(one) == f"CT series {one.number} (6 images)"
     assert isinstance(one.paths[0], Path)
+
+
+@pytest.mark.parametrize("length", [0, 60, 140, 300, 700])
+def test_a_slice_cut_inside_its_header_is_not_lost_without_a_word(
+    series: Path, length: int
+) -> None:
+    path = sorted(series.iterdir())[-1]
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UnreadableFile, match=path.name):
+        read_series(series)

@@ -39,6 +39,9 @@ _NO_IMAGES = (
 )
 """SOP classes, and families of them, that may have rows and columns but are no scans."""
 
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
+"""Names by which a file claims to be DICOM, whatever its content."""
+
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
@@ -128,7 +131,8 @@ def read_headers(place: Path) -> Iterator[FileHeader]:
     """Headers of all DICOM files in a folder and below it, or of one file; others are passed over.
 
     Raises:
-        UnreadableFile: If a file begins as DICOM and cannot be understood.
+        UnreadableFile: If a file begins as DICOM, or is named so, and cannot be understood: a
+            series must not lose a slice without a word.
     """
     paths = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
     for path in paths:
@@ -142,6 +146,8 @@ def _looks_like_dicom(path: Path) -> bool:
             block = file.read(132)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
+    if len(block) < 132 and path.suffix.lower() in _DICOM_SUFFIXES:
+        raise _unreadable(path, f"{len(block)} bytes, where a header has more")
     return block[128:] == b"DICM" or (len(block) == 132 and block[:2] in _FIRST_GROUPS)
 
 
@@ -152,6 +158,7 @@ def _read_header(path: Path) -> FileHeader:
                 file, stop_before_pixels=True, force=True, specific_tags=_HEADER_TAGS
             )
             facts = {word: str(dataset.get(word) or "") for word in _FACTS}
+            _require_whole(dataset, path)
             is_image = _is_image(dataset)
             plain = _plain_pixels(dataset, file) if is_image else None
         slices = _slices_of(dataset, path, plain) if is_image else ()
@@ -162,9 +169,24 @@ def _read_header(path: Path) -> FileHeader:
     return FileHeader(str(dataset.get("SeriesInstanceUID", "")), facts, slices)
 
 
+def _require_whole(dataset: Any, path: Path) -> None:
+    """Refuse a file that was cut before its header told what it is."""
+    if dataset.get("Rows") and dataset.get("Columns"):
+        return
+    stored_as = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID", "")
+    sop_class = str(dataset.get("SOPClassUID", "") or stored_as)
+    if not sop_class:
+        raise _unreadable(path, "a header that ends before it says what the file is")
+    if UID(sop_class).name.endswith("Image Storage") and not _is_no_image(sop_class):
+        raise _unreadable(path, "a header that ends before the size of the image")
+
+
+def _is_no_image(sop_class: str) -> bool:
+    return any(sop_class == family or sop_class.startswith(f"{family}.") for family in _NO_IMAGES)
+
+
 def _is_image(dataset: Any) -> bool:
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    if any(sop_class == family or sop_class.startswith(f"{family}.") for family in _NO_IMAGES):
+    if _is_no_image(str(dataset.get("SOPClassUID", ""))):
         return False
     return bool(dataset.get("Rows")) and bool(dataset.get("Columns"))
 
