@@ -1,5 +1,6 @@
 """Progress bars with an estimate of the time that is left, on stderr."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from rich.progress import (
 )
 
 from medseg.progress import Task
+
+_LOG_COLUMNS = 160
+"""Width of a log, where there is no terminal to ask."""
 
 
 class _Bar:
@@ -36,7 +40,8 @@ class Bars:
     """Draws on stderr; where that is no terminal, each task leaves one line when it ends."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        wide = None if sys.stderr.isatty() else _LOG_COLUMNS
+        self._console = Console(stderr=True, highlight=False, markup=False, width=wide)
         self._lock = threading.Lock()
         self._display: Progress | None = None
         self._open = 0
@@ -53,19 +58,19 @@ class Bars:
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        self._console.print(message)
+        self._console.print(message, soft_wrap=True)
 
     def _enter(self) -> Progress:
         with self._lock:
             if self._display is None:
                 self._display = Progress(
-                    TextColumn("{task.description}"),
+                    TextColumn("{task.description}", markup=False),
                     BarColumn(bar_width=24),
                     MofNCompleteColumn(),
                     TimeElapsedColumn(),
                     TextColumn("left"),
                     TimeRemainingColumn(),
-                    TextColumn("{task.fields[facts]}"),
+                    TextColumn("{task.fields[facts]}", markup=False),
                     console=self._console,
                     refresh_per_second=4,
                 )
