@@ -15,11 +15,17 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from medseg.progress import Task
 
 _LOG_COLUMNS = 160
 """Width of a log, where there is no terminal to ask."""
+
+
+def _facts_column() -> Column:
+    """Facts get the width that is left, so that a long one never pushes the bar away."""
+    return Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 
 class _Bar:
@@ -70,9 +76,10 @@ class Bars:
                     TimeElapsedColumn(),
                     TextColumn("left"),
                     TimeRemainingColumn(),
-                    TextColumn("{task.fields[facts]}", markup=False),
+                    TextColumn("{task.fields[facts]}", markup=False, table_column=_facts_column()),
                     console=self._console,
                     refresh_per_second=4,
+                    expand=True,
                 )
                 self._display.start()
             self._open += 1
