@@ -119,7 +119,7 @@ def train(cases: list[dict[str, str]], classes: int, seconds: float, seed: int) 
     torch.manual_seed(seed)
     data = [(normalised(case["image"]), read(case["label"]).round().long()) for case in cases]
     network = UNet(classes)
-    average = copy.deepcopy(network)
+    average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-2, fused=True)
     begin, steps = time.process_time(), 0
     while (now := time.process_time()) < seconds:
@@ -135,7 +135,8 @@ def train(cases: list[dict[str, str]], classes: int, seconds: float, seed: int) 
         optimizer.zero_grad()
         steps += 1
         kept = 1 - min(DECAY, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), kept)
+        weights = [weight.detach() for weight in network.parameters()]
+        torch._foreach_lerp_(list(average.parameters()), weights, kept)
     return average, steps
 
 
