@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small import make_bundle, make_plan, make_volume
 
+from medseg.dataset.description import Channel
 from medseg.dataset.preprocess import preprocess
 from medseg.errors import DatasetError, MissingDependency, WrongInput
 from medseg.inference.predict import Predictor
@@ -75,6 +76,18 @@ def test_channels_must_be_those_of_the_bundle(volume):
         Predictor(bundle).predict(volume)
     two = make_volume(channels=2)
     assert Predictor(bundle).predict(two).label_map.geometry == two.geometry
+
+
+def test_a_grey_picture_fits_rgb_and_equal_colours_fit_grey():
+    rgb = tuple(Channel(name=name, modality="RGB") for name in ("red", "green", "blue"))
+    three, one = make_plan(dims=2, channels=3), make_plan(dims=2)
+    coloured = Predictor(make_bundle(three.model_copy(update={"channels": rgb})))
+    grey = Predictor(make_bundle(one.model_copy(update={"channels": (Channel(name="image"),)})))
+    picture = make_volume((20, 18, 1))
+    repeated = Volume(np.repeat(picture.array, 3, axis=0), picture.geometry, ("r", "g", "b"))
+    for predictor in (coloured, grey):
+        masks = [predictor.predict(image).label_map.array for image in (picture, repeated)]
+        np.testing.assert_array_equal(*masks)
 
 
 def test_another_modality_is_refused(bundle, volume):

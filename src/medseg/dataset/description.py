@@ -161,10 +161,7 @@ def read_case_label(description: DatasetDescription, case: Case) -> LabelMap:
 
 
 def fit_channels(volume: Volume, channels: tuple[Channel, ...], *, what: str = "image") -> Volume:
-    """Give a volume the channels of a data set, by name and by number.
-
-    Pictures are saved as grey or as RGB by habit: a grey one is repeated where a data set has the
-    three channels of RGB, and an RGB one with equal channels is reduced to the one channel.
+    """Give a volume the channels of a data set, by name and by number; see `fit_picture`.
 
     Args:
         volume: What was read.
@@ -174,18 +171,33 @@ def fit_channels(volume: Volume, channels: tuple[Channel, ...], *, what: str = "
     Raises:
         DatasetError: If it holds another number of channels.
     """
+    fitted, wanted = fit_picture(volume, channels), len(channels)
+    if fitted.array.shape[0] != wanted:
+        raise DatasetError(
+            f"Every image of this data set has {wanted} channels "
+            f"({', '.join(channel.name for channel in channels)}).",
+            received=f"{fitted.array.shape[0]} in {what}",
+            cure="Leave the case out, or convert it to the same channels.",
+        )
+    return fitted
+
+
+def fit_picture(volume: Volume, channels: tuple[Channel, ...]) -> Volume:
+    """Give a volume the channels, if it has as many or is a picture that differs by habit only.
+
+    Pictures are saved as grey or as RGB by habit: a grey one is repeated where the three channels
+    of RGB are expected, and an RGB one with equal channels is reduced to the one channel.
+
+    Returns:
+        The volume with the names of the channels; as it was where their number still differs.
+    """
     array, wanted = volume.array, len(channels)
     if array.shape[0] == 1 and wanted == 3 and {c.modality for c in channels} == {"RGB"}:
         array = np.repeat(array, 3, axis=0)
     elif array.shape[0] == 3 and wanted == 1 and bool((array[1:] == array[:1]).all()):
         array = array[:1]
     if array.shape[0] != wanted:
-        raise DatasetError(
-            f"Every image of this data set has {wanted} channels "
-            f"({', '.join(channel.name for channel in channels)}).",
-            received=f"{array.shape[0]} in {what}",
-            cure="Leave the case out, or convert it to the same channels.",
-        )
+        return volume
     return Volume(array, volume.geometry, tuple(c.name for c in channels), volume.source)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from medseg.bundle import Bundle, build_member
+from medseg.dataset.description import fit_picture
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import Preprocessed, network_grid, preprocess
 from medseg.errors import MissingDependency, WrongInput
@@ -101,6 +102,7 @@ class Predictor:
         """
         start = time.perf_counter()
         plan = self.bundle.plan
+        volume = fit_picture(volume, plan.channels)
         require_fitting(volume, plan)
         require_room(volume.geometry, plan)
         top = self._sweep(preprocess(volume, None, plan), progress)
