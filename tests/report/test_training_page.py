@@ -81,9 +81,11 @@ def test_several_folds_are_drawn_over_steps(run):
 
 
 def test_dice_of_training_cases_is_called_so(run):
-    told = {**METRICS, "measured_on": "of the training cases, for want of others"}
+    told = {**METRICS, "measured_on": "training cases, for want of others"}
     (run / "metrics.json").write_text(json.dumps(told))
-    assert "says nothing about new cases" in write_training_report(run).read_text()
+    page = write_training_report(run).read_text()
+    assert "measured on training cases, for want of others: it says nothing about new cases" in page
+    assert "<h2>Dice on training cases, for want of others</h2>" in page
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -155,7 +155,7 @@ def _report(bundle: "Bundle", out: Path, console: Console) -> None:
     dice: dict[str, float | None] = bundle.metrics["dice"]
     shown = [[name, "-" if value is None else f"{value:.4f}"] for name, value in dice.items()]
     cases = len(bundle.provenance.validation_cases)
-    console.say(f"Dice on {cases} {bundle.metrics['measured_on']}:")
+    console.say(f"Dice on {bundle.metrics['measured_on']} (n = {cases}):")
     console.table("", ["structure", "Dice"], shown)
     console.say(f"Bundle:  {out / 'bundle'}\nFigures: {out / 'metrics.json'}\nReport:  {page}")
     facts: dict[str, Any] = {

@@ -107,7 +107,7 @@ def _notices(run: RunRecords) -> list[str]:
         sentences.append("This run has not ended: go on with medseg train --resume.")
     elif "held out" not in run.measured_on:
         sentences.append(
-            f"The Dice was measured on cases {run.measured_on}: it says nothing about new cases."
+            f"The Dice was measured on {run.measured_on}: it says nothing about new cases."
         )
     return sentences
 

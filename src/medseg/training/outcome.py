@@ -18,7 +18,7 @@ from medseg.training.fit import Trained
 from medseg.training.prepare import Run, Split
 from medseg.training.validation import CaseDice, mean_dice, volume_ranges_ml
 
-HELD_OUT, TRAINED_ON = "cases that were held out", "of the training cases, for want of others"
+HELD_OUT, TRAINED_ON = "cases that were held out", "training cases, for want of others"
 
 
 @dataclass(frozen=True, eq=False)
