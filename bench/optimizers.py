@@ -29,6 +29,7 @@ from medseg.specs import Budget
 from medseg.training.probe import probe_machine, processor_name
 
 HERE = Path(__file__).parent
+PEERS = HERE / "peers"
 OPTIMIZERS = ("adamw", "muon")
 
 
@@ -49,7 +50,7 @@ def common_plan(dataset: Path, seconds: float, threads: int) -> Plan:
 def train(dataset: Path, plan: Plan, out: Path, seconds: float, seed: int, threads: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_plan(plan, out / "plan.json")
-    words = [sys.executable, HERE / "train_cpu.py", dataset, out, f"{seconds:g}"]
+    words = [sys.executable, PEERS / "train_cpu.py", dataset, out, f"{seconds:g}"]
     words += ["--plan", out / "plan.json", "--seed", str(seed)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     done = subprocess.run(

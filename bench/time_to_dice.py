@@ -6,8 +6,8 @@ children included, so that a busy machine favours nobody:
 
 medseg      `medseg train --budget` from its start to the written bundle, fingerprint, plan,
             preprocessing and validation on cases of its own among them; predicts without mirrors
-prototype   bench/prototype.py from its start to the trained weights; predicts with one mirror
-nnU-Net     bench/peer_nnunet.py: its own plan but batch 2, its rate taken to 0 at the end of the
+prototype   peers/prototype.py from its start to the trained weights; predicts with one mirror
+nnU-Net     peers/nnunet_peer.py: its own plan but batch 2, its rate taken to 0 at the end of the
             budget, and an allocator that keeps memory; the budget is training alone, fingerprint,
             plan and preprocessing come before it; predicts without mirrors
 
@@ -38,6 +38,7 @@ from medseg.training.probe import processor_name
 from medseg.volume.io import read_label_map
 
 HERE = Path(__file__).parent
+PEERS = HERE / "peers"
 CONTESTANTS = ("medseg", "prototype", "nnunet")
 KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
@@ -104,17 +105,19 @@ def command_of(
     """The command line of one training."""
     seconds = f"{budget:g}"
     if who == "medseg":
-        words = [sys.executable, HERE / "train_cpu.py", dataset, out, seconds, "--split", split]
+        words = [sys.executable, PEERS / "train_cpu.py", dataset, out, seconds, "--split", split]
     elif who == "prototype":
-        words = [sys.executable, HERE / "prototype.py", split, out, seconds]
+        words = [sys.executable, PEERS / "prototype.py", split, out, seconds]
     else:
-        words = [f"{venv}/bin/python", HERE / "peer_nnunet.py", split, out, seconds]
+        words = [f"{venv}/bin/python", PEERS / "nnunet_peer.py", split, out, seconds]
     return [str(word) for word in words]
 
 
 def run(command: Sequence[str], out: Path, threads: int, extra: dict[str, str]) -> float:
     """Run one training; the CPU seconds of it and its children."""
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists():
+        sys.exit(f"{out} is there from another run: choose another --out.")
+    out.mkdir(parents=True)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     before = getrusage(RUSAGE_CHILDREN)
     with (out / "log.txt").open("w") as log:
@@ -175,17 +178,13 @@ def contest(options: argparse.Namespace, out: Path) -> list[Result]:
 
 def races(options: argparse.Namespace) -> list[tuple[str, float]]:
     """Who runs, and for how long; nnU-Net only where it is installed."""
-    chosen = [(who, budget) for who in options.who for budget in options.seconds]
-    if options.nnunet_seconds:
-        chosen = [race for race in chosen if race[0] != "nnunet"]
-        chosen += [
-            ("nnunet", budget) for budget in options.nnunet_seconds if "nnunet" in options.who
-        ]
-    found = options.nnunet_venv is not None and (options.nnunet_venv / "bin/python").exists()
-    if "nnunet" in options.who and not found:
-        print(f"nnU-Net is left out: there is no environment of it at {options.nnunet_venv}.\n")
-        chosen = [race for race in chosen if race[0] != "nnunet"]
-    return chosen
+    budgets = dict.fromkeys(options.who, options.seconds)
+    if "nnunet" in budgets:
+        budgets["nnunet"] = options.nnunet_seconds or options.seconds
+        if options.nnunet_venv is None or not (options.nnunet_venv / "bin" / "python").exists():
+            print(f"nnU-Net is left out: --nnunet-venv {options.nnunet_venv} is no environment.\n")
+            del budgets["nnunet"]
+    return [(who, budget) for who in budgets for budget in budgets[who]]
 
 
 def header(result: Result) -> str:
@@ -217,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = HERE.parent.parent / "shared" / "data" / "Task04_Hippocampus"
     parser.add_argument("dataset", type=Path, nargs="?", default=default)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[120.0, 240.0, 480.0])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[120.0, 240.0])
     parser.add_argument("--nnunet-seconds", type=float, nargs="+", help="other budgets for nnU-Net")
     parser.add_argument("--nnunet-venv", type=Path, help="virtual environment with nnunetv2")
     parser.add_argument("--who", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)

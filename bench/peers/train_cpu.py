@@ -4,7 +4,7 @@ All clocks of this process are its CPU time, the planner's probe included. A bud
 imports, fingerprint, plan, preprocessing, training, validation and the bundle. With a split of
 time_to_dice.py it trains on that split's cases and then predicts the unseen ones.
 
-    python bench/train_cpu.py ../shared/data/Task04_Hippocampus OUT 240
+    python bench/peers/train_cpu.py ../shared/data/Task04_Hippocampus OUT 240
 """
 
 import argparse

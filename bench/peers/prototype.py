@@ -6,7 +6,7 @@ mirror) and gamma. It takes single-channel volumes that are about as large as a 
 spacing, such as the hippocampus of the Medical Segmentation Decathlon. The budget counts CPU
 seconds from the start of the process.
 
-    python bench/prototype.py split.json OUT 240
+    python bench/peers/prototype.py split.json OUT 240
 """
 
 import argparse

@@ -7,7 +7,7 @@ process itself, so that its CPU time counts them.
 
     python -m venv VENV
     VENV/bin/pip install torch==2.13.0 nnunetv2==2.8.1    (torch for CPUs: a CPU build of it)
-    VENV/bin/python bench/peer_nnunet.py split.json OUT 240
+    VENV/bin/python bench/peers/nnunet_peer.py split.json OUT 240
 
 If `import torchvision` fails for want of torchvision::nms, it was built for another torch: take
 `_meta_registrations` out of its __init__.py; nnU-Net does not use it.
