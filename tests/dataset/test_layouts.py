@@ -146,6 +146,24 @@ def test_a_mask_for_each_channel(scans):
     assert "mask of its own" in description.notes[0]
 
 
+def test_one_mask_for_all_modalities_of_a_patient(scans):
+    names = ("CT", "MR_T1", "PET")
+    images = [f"p{n}/{name}_image.nii.gz" for n in range(2) for name in names]
+    masks = [f"p{n}/CT_mask.nii.gz" for n in range(2)]
+    description = open_dataset(scans(*images, labels=masks))
+    assert ids(description) == ["p0", "p1"]
+    assert [channel.modality for channel in description.channels] == ["CT", "MR", "PT"]
+    assert description.unlabelled == ()
+
+
+def test_an_image_of_the_same_modality_is_a_case_of_its_own(scans):
+    images = [f"p{n}/{name}_image.nii.gz" for n in range(2) for name in ("CT_1", "CT_2")]
+    description = open_dataset(scans(*images, labels=[f"p{n}/CT_1_mask.nii.gz" for n in range(2)]))
+    assert ids(description) == ["p0", "p1"]
+    assert len(description.channels) == 1
+    assert len(description.unlabelled) == 2
+
+
 def test_bids_with_derivatives(scans, opens):
     images, masks = [], []
     for subject in ("01", "02"):

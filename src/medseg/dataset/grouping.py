@@ -13,6 +13,7 @@ from medseg.dataset.naming import (
     channel_suffix,
     image_base,
     label_base,
+    modality_of,
     pair,
 )
 from medseg.errors import DatasetError, MedsegError
@@ -43,7 +44,21 @@ def by_label_word(files: list[Path]) -> tuple[dict[str, Group], dict[str, Path]]
     groups, rest = pair(images, bases)
     if len(groups) == 1 and len(rest) == len(images):
         return pair(images, {"": next(iter(bases.values()))})
-    return groups, rest
+    whole = _modalities_of_one(groups, rest)
+    return ({"": whole}, {}) if whole else (groups, rest)
+
+
+def _modalities_of_one(groups: dict[str, Group], rest: dict[str, Path]) -> Group | None:
+    """One case of several channels: CT, MR and PET of a patient, of which one has the mask."""
+    if len(groups) != 1 or not rest:
+        return None
+    base, group = next(iter(groups.items()))
+    named = {image_base(stem): path for stem, path in rest.items()}
+    modalities = {modality_of(name) for name in (base, *named)}
+    if set(group.images) != {""} or "" in modalities or len(modalities) <= len(named):
+        return None
+    images = {base: group.images[""], **named}
+    return Group(group.labels, dict(sorted(images.items())))
 
 
 def unlabelled_cases(rest: dict[str, Path], known: Iterable[str], home: str) -> list[RawCase]:
