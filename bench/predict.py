@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from classes import SIZE, SPACING_MM, random_bundle
 from medseg.inference.batch import predict_cases
+from medseg.inference.engine import Part
 from medseg.inference.inputs import find_inputs
 from medseg.inference.predict import Predictor
 from medseg.inference.quality import estimate_quality
@@ -45,9 +47,12 @@ class FreeNetwork:
         self.answer = np.full((1, classes, *PATCH), 0.1 / classes, np.float32)
         np.put_along_axis(self.answer[0], fine[None], 0.9, axis=0)
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Probabilities of one window; windows of this size come one at a time."""
-        return self.answer
+    opinions = 1
+
+    def parts(self, batch: FloatArray) -> Iterator[Part]:
+        """Probabilities of one window, plane by plane; windows of this size come one at a time."""
+        for n in range(PATCH[0]):
+            yield Part(n, self.answer[:, :, n : n + 1])
 
 
 def overhead(classes: int) -> None:

@@ -21,12 +21,13 @@ from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from medseg.dataset.plan import Plan
 from medseg.errors import CorruptBundle, UnknownBundle
 from medseg.files import atomic_folder
 from medseg.networks.build import build
+from medseg.networks.network import Network
 from medseg.specs import FROZEN
 from medseg.volume.labels import Labels
 
@@ -191,7 +192,7 @@ def builtin_bundles() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in found))
 
 
-def build_member(bundle: Bundle, n: int = 0) -> nn.Module:
+def build_member(bundle: Bundle, n: int = 0) -> Network:
     """The n-th network with its weights, ready for inference (eval mode, on the CPU).
 
     Raises:

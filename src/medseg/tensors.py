@@ -6,6 +6,9 @@ from torch import Tensor
 Image = Float[Tensor, "B C *grid"]
 """Normalised intensities."""
 
+Features = Float[Tensor, "B W *grid"]
+"""What a network knows of each voxel, before its head turns it into logits."""
+
 Logits = Float[Tensor, "B N *grid"]
 """One score for each class, background first, before softmax."""
 

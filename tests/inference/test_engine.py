@@ -7,13 +7,41 @@ from torch import nn
 
 from medseg.errors import MissingDependency
 from medseg.inference import engine
-from medseg.inference.engine import TorchEngine, choose_device, faster_precision
+from medseg.inference.engine import Engine, TorchEngine, choose_device, faster_precision
+from medseg.networks import Network
+
+
+class Small(Network):
+    def __init__(self, dims=3, classes=3):
+        super().__init__()
+        torch.manual_seed(0)
+        conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        self.body = nn.Sequential(conv(1, 4, 3, padding=1), nn.Dropout(0.5))
+        self.last = conv(4, classes, 1)
+
+    @property
+    def head(self):
+        return self.last
+
+    def features(self, image):
+        return self.body(image)
+
+    def forward(self, image):
+        return self.head(self.features(image))
+
+
+class Plain(Network):
+    """Without weights: the features are the logits."""
+
+    head = nn.Identity()
+
+    def forward(self, image):
+        return self.features(image)
 
 
 @pytest.fixture
 def module():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Dropout(0.5), nn.Conv3d(4, 3, 1))
+    return Small()
 
 
 @pytest.fixture
@@ -42,17 +70,40 @@ def test_a_flipped_view_is_taken(module, batch):
 
 
 @pytest.mark.parametrize(("dims", "size"), [(3, (17, 6, 7)), (2, (17, 33))])
-def test_heads_in_parts_give_the_same_logits(monkeypatch, dims, size):
-    conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
-    torch.manual_seed(0)
-    network = nn.Sequential(conv(1, 4, 3, padding=1), conv(4, 30, 1)).eval()
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 0.05)])
+def test_parts_are_the_whole(monkeypatch, dims, size, precision, tolerance):
+    monkeypatch.setattr(engine, "PART_VALUES", 10_000)
+    network = Small(dims, classes=30).eval()
     image = np.random.default_rng(0).normal(size=(2, 1, *size)).astype(np.float32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(image)).numpy()
-    monkeypatch.setattr(engine, "PART_VALUES", 10_000)
-    for precision, tolerance in (("fp32", 1e-6), ("bf16", 0.05)):
-        logits = TorchEngine(network, device="cpu", precision=precision).run(image)
-        np.testing.assert_allclose(logits, expected, atol=tolerance)
+    parts = list(TorchEngine(network, device="cpu", precision=precision).parts(image))
+    assert len(parts) > 2
+    for first, logits in parts:
+        assert logits.size <= 10_000
+        assert logits.flags.c_contiguous
+        assert logits.flags.writeable
+        found = expected[:, :, first : first + logits.shape[2]]
+        np.testing.assert_allclose(logits, found, atol=tolerance)
+    assert sum(logits.shape[2] for _, logits in parts) == size[0]
+
+
+def test_features_are_computed_once_a_batch(monkeypatch, module, batch):
+    monkeypatch.setattr(engine, "PART_VALUES", 1)
+    calls = []
+    monkeypatch.setattr(module, "features", lambda x: calls.append(x) or module.body(x))
+    parts = list(TorchEngine(module, device="cpu", precision="fp32").parts(batch))
+    assert (len(parts), len(calls)) == (6, 1)
+
+
+def test_an_engine_of_whole_logits_gives_one_part(batch):
+    class Whole(Engine):
+        def run(self, batch):
+            return batch * 2
+
+    (part,) = Whole().parts(batch)
+    assert part.first == 0
+    np.testing.assert_array_equal(part.values, batch * 2)
 
 
 def test_half_precision_stays_close(module, batch):
@@ -64,8 +115,8 @@ def test_half_precision_stays_close(module, batch):
 
 
 def test_the_probe_keeps_fp32_where_bf16_is_far_off(batch):
-    class Far(nn.Module):
-        def forward(self, image):
+    class Far(Plain):
+        def features(self, image):
             near = torch.is_autocast_enabled("cpu")
             return torch.cat((image * 0 + (9 if near else 0), image * 0), 1)
 
@@ -73,8 +124,8 @@ def test_the_probe_keeps_fp32_where_bf16_is_far_off(batch):
 
 
 def test_the_probe_takes_bf16_where_it_is_faster_and_agrees(batch):
-    class Fast(nn.Module):
-        def forward(self, image):
+    class Fast(Plain):
+        def features(self, image):
             if not torch.is_autocast_enabled("cpu"):
                 for _ in range(2000):
                     image = image * 1

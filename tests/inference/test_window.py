@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from medseg.inference.engine import Part
 from medseg.inference.window import cut, gaussian, positions, spans, sweep
 from medseg.space.votes import SLOTS, vote
 from medseg.specs import WindowSpec
@@ -20,6 +21,8 @@ class Lookup:
     The first channel of the image holds the flat index of each voxel; windows disagree by a factor
     that depends on the place inside the window, as those of a real network do.
     """
+
+    opinions = 2
 
     def __init__(self, truth, patch):
         self.truth = truth.reshape(len(truth), -1)
@@ -34,6 +37,13 @@ class Lookup:
             scores = self.truth[:, image[0].astype(int)] * self.doubt
             out.append(scores / scores.sum(0))
         return np.stack(out).astype(np.float32)
+
+    def parts(self, batch):
+        """Three planes at a time: forwards, then backwards as mirrored images give them."""
+        whole = self.run(batch)
+        slabs = [Part(n, whole[:, :, n : n + 3]) for n in range(0, whole.shape[2], 3)]
+        yield from slabs
+        yield from reversed(slabs)
 
 
 def smooth_probabilities(classes, size, *, seed=0):

@@ -1,16 +1,19 @@
-"""One small interface over whatever runs a network: a batch of patches in, logits out."""
+"""One small interface over whatever runs a network: a batch of patches in, logits out.
+
+The logits of many classes come in parts, so that they never stand in memory whole.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import prod
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from medseg.errors import MissingDependency
+from medseg.networks.network import Network
 from medseg.types import FloatArray
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -25,10 +28,22 @@ PROBE_GAIN = 1.2
 PROBE_TOLERANCE = 0.02
 """Largest change of any probability that bf16 may make on a CPU."""
 
-PART_VALUES = 1 << 22
-"""Values of a head's output that are computed at a time (16 MiB)."""
+PART_VALUES = 1 << 20
+"""Logits of a part, about (4 MiB); at least one plane of the patch."""
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Part(NamedTuple):
+    """What there is to say about a slab of each patch of a batch.
+
+    Attributes:
+        first: Its first plane along the first spatial axis of the patch.
+        values: Contiguous float32, shape (B, N, planes, ...); whoever gets them may change them.
+    """
+
+    first: int
+    values: FloatArray
 
 
 class Engine(Protocol):
@@ -54,18 +69,21 @@ class Engine(Protocol):
         """
         ...
 
+    def parts(self, batch: FloatArray) -> Iterator[Part]:
+        """Logits of a batch, slab by slab; an engine that has them only whole gives one part."""
+        yield Part(0, self.run(batch))
 
-class TorchEngine:
-    """A torch module in eval mode.
+
+class TorchEngine(Engine):
+    """A torch network in eval mode.
 
     Args:
-        module: The network. It is taken over: moved to `device`, switched to eval mode, its heads
-            computed in parts.
+        network: It is taken over: moved to `device` and switched to eval mode.
         device: Where it runs.
         precision: "auto" is bf16 (fp16 on older cards) on a GPU. On a CPU it is fp32, unless the
             CPU has matrix tiles (AMX) and a probe at the first batch finds bf16 at least
-            `PROBE_GAIN` times as fast and no probability changed by more than `PROBE_TOLERANCE`;
-            without tiles bf16 convolutions are slower than fp32.
+            `PROBE_GAIN` times as fast and no probability (of a patch's middle plane) changed by
+            more than `PROBE_TOLERANCE`; without tiles bf16 convolutions are slower than fp32.
 
     Raises:
         MissingDependency: If a GPU is asked for and there is none.
@@ -74,13 +92,10 @@ class TorchEngine:
     name = "torch"
 
     def __init__(
-        self, module: nn.Module, *, device: Device = "auto", precision: Precision = "auto"
+        self, network: Network, *, device: Device = "auto", precision: Precision = "auto"
     ) -> None:
         self.device = choose_device(device)
-        self.module = module.to(self.device).eval()
-        for part in self.module.modules():
-            if isinstance(part, nn.Conv2d | nn.Conv3d) and set(part.kernel_size) == {1}:
-                compute_in_parts(part)
+        self.network = network.to(self.device).eval()
         self._probe = False
         if precision == "auto" and self.device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -91,14 +106,25 @@ class TorchEngine:
 
     def run(self, batch: FloatArray) -> FloatArray:
         """Logits of a batch; see `Engine.run`."""
+        return np.concatenate([part.values for part in self.parts(batch)], axis=2)
+
+    def parts(self, batch: FloatArray) -> Iterator[Part]:
+        """Logits of a batch, slab by slab; the features under them are computed once."""
         image = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).to(self.device)
         if self._probe:
             self._probe = False
-            self.precision = faster_precision(self.module, image)
+            self.precision = faster_precision(self.network, image)
+        features = self._compute(self.network.features, image)
+        planes, done = 1, 0
+        while done < features.shape[2]:
+            logits = self._compute(self.network.head, features[:, :, done : done + planes])
+            yield Part(done, logits.float().cpu().contiguous().numpy())
+            done += planes
+            planes = max(1, PART_VALUES // (logits.numel() // logits.shape[2]))
+
+    def _compute(self, stage: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
         with torch.inference_mode(), computing_in(self.precision, self.device):
-            logits = self.module(image)
-        result: FloatArray = logits.float().cpu().contiguous().numpy()
-        return result
+            return stage(given)
 
 
 def choose_device(device: Device) -> torch.device:
@@ -118,31 +144,6 @@ def choose_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
-def compute_in_parts(head: nn.Conv2d | nn.Conv3d) -> None:
-    """Let a convolution of single voxels write its output a slab at a time.
-
-    Computed whole, the output of many classes stands in memory twice, in the layout of the
-    arithmetic and in the plain one, and becomes the peak of the whole network.
-
-    Args:
-        head: Kernel 1; its forward is replaced, its weights are left alone.
-    """
-    whole = head.forward
-
-    def forward(image: torch.Tensor) -> torch.Tensor:
-        batch, _, length, *rest = image.shape
-        slab = max(1, PART_VALUES // (batch * head.out_channels * prod(rest)))
-        if slab >= length or head.stride != (1,) * (image.ndim - 2):
-            return whole(image)
-        size = (batch, head.out_channels, length, *rest)
-        logits = torch.empty(size, dtype=torch.float32, device=image.device)
-        for start in range(0, length, slab):
-            logits[:, :, start : start + slab] = whole(image[:, :, start : start + slab])
-        return logits
-
-    head.forward = forward  # type: ignore[method-assign, assignment]
-
-
 @contextmanager
 def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     """Convolutions inside the block compute in this precision."""
@@ -153,12 +154,12 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-def faster_precision(module: nn.Module, image: torch.Tensor) -> str:
+def faster_precision(network: Network, image: Tensor) -> str:
     """Measure one patch on this CPU in fp32 and bf16.
 
     Args:
-        module: The network in eval mode.
-        image: A batch; its first patch is run four times.
+        network: In eval mode.
+        image: A batch; its first patch is run four times, and its middle plane compared.
 
     Returns:
         "bf16" if it is faster and agrees (see `TorchEngine`), else "fp32".
@@ -166,10 +167,12 @@ def faster_precision(module: nn.Module, image: torch.Tensor) -> str:
     seconds, probabilities = {}, {}
     for precision in ("fp32", "bf16"):
         with torch.inference_mode(), computing_in(precision, image.device):
-            module(image[:1])
+            network.features(image[:1])
             start = time.perf_counter()
-            probabilities[precision] = module(image[:1]).float().softmax(1)
+            features = network.features(image[:1])
             seconds[precision] = time.perf_counter() - start
+            middle = features[:, :, features.shape[2] // 2, None]
+            probabilities[precision] = network.head(middle).float().softmax(1)
     changed = float((probabilities["fp32"] - probabilities["bf16"]).abs().max())
     wins = seconds["fp32"] >= PROBE_GAIN * seconds["bf16"] and changed <= PROBE_TOLERANCE
     return "bf16" if wins else "fp32"

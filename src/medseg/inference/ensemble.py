@@ -1,12 +1,12 @@
-"""Several opinions on one patch, averaged: members of a bundle, each with mirrored images."""
+"""Several opinions on one patch: members of a bundle, each with mirrored images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 import torch
 
-from medseg.inference.engine import Engine
+from medseg.inference.engine import Engine, Part
 from medseg.types import FloatArray
 
 _CHUNK_VALUES = 1 << 20
@@ -14,46 +14,43 @@ _CHUNK_VALUES = 1 << 20
 
 
 class Ensemble:
-    """Engines and mirrors behind the interface of one engine, giving probabilities.
+    """Engines and mirrors, each with its own opinion on every voxel.
 
-    Opinions are added as they come, so ten of them need no more memory than two.
+    Opinions are handed out as they come, so ten of them need no more memory than one.
 
     Args:
         engines: One for each member.
         mirror_axes: Spatial axes (0, 1, 2 for I, J, K) along which the image is also shown
             mirrored, in every combination: 2, 4 or 8 times the work.
+
+    Attributes:
+        opinions: How many there are on each voxel.
     """
 
     def __init__(self, engines: Sequence[Engine], *, mirror_axes: Sequence[int] = ()) -> None:
         self.engines = tuple(engines)
+        if not self.engines:
+            raise ValueError("an ensemble has at least one engine")
         axes = sorted(set(mirror_axes))
         self.mirrors = tuple(m for n in range(len(axes) + 1) for m in combinations(axes, n))
+        self.opinions = len(self.engines) * len(self.mirrors)
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Mean probabilities of a batch.
+    def parts(self, batch: FloatArray) -> Iterator[Part]:
+        """Probabilities of a batch, slab by slab, one opinion after the other.
 
         Args:
             batch: Normalised intensities, float32, shape (B, C, *patch).
 
         Returns:
-            Probabilities, float32, shape (B, N, *patch); they sum to 1 over the N classes.
+            Parts whose values sum to 1 over the N classes; they cover each voxel `opinions` times.
         """
-        total: FloatArray | None = None
         for engine in self.engines:
             for mirror in self.mirrors:
                 axes = tuple(axis + 2 for axis in mirror)
-                opinion = engine.run(np.flip(batch, axes))
-                to_probabilities(opinion)
-                if total is None:
-                    total = opinion
-                else:
-                    total += np.flip(opinion, axes)
-        if total is None:
-            raise ValueError("an ensemble has at least one engine")
-        opinions = len(self.engines) * len(self.mirrors)
-        if opinions > 1:
-            total /= np.float32(opinions)
-        return total
+                for first, logits in engine.parts(np.flip(batch, axes)):
+                    to_probabilities(logits)
+                    after = batch.shape[2] - first - logits.shape[2]
+                    yield Part(after if 0 in mirror else first, np.flip(logits, axes))
 
 
 def to_probabilities(logits: FloatArray) -> None:

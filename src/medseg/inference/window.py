@@ -1,8 +1,8 @@
 """Sliding window: a volume of any size through a network of one patch size.
 
 Windows overlap and are averaged with Gaussian weights. The sum is kept for the few heaviest classes
-of each voxel only (`medseg.space.votes.TopClasses`), so memory does not grow with the number of
-classes: what does is the output of a single window.
+of each voxel only (`medseg.space.votes.TopClasses`), and the network's output is taken slab by
+slab: nothing that grows with the number of classes is larger than a slab.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from medseg.inference.engine import Part
 from medseg.progress import SILENT, Progress
 from medseg.space.kernels import add_window
 from medseg.space.votes import TopClasses
@@ -23,15 +24,18 @@ from medseg.volume.geometry import Geometry
 _BATCH_VOXELS = 1 << 19
 """Image voxels of a batch of windows, at most."""
 
-_BATCH_OUTPUTS = 1 << 23
-"""Probabilities of a batch of windows, at most (32 MiB)."""
 
+class Opinions(Protocol):
+    """Whoever gives probabilities for a batch: an `Ensemble`.
 
-class Opinion(Protocol):
-    """Whoever gives probabilities for a batch: an `Ensemble`."""
+    Attributes:
+        opinions: How many there are on each voxel; their mean counts.
+    """
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Patches (B, C, *patch) -> probabilities (B, N, *patch)."""
+    opinions: int
+
+    def parts(self, batch: FloatArray) -> Iterator[Part]:
+        """Patches (B, C, *patch) -> probabilities, slab by slab."""
         ...
 
 
@@ -48,9 +52,13 @@ class Span(NamedTuple):
     weights: npt.NDArray[np.float32]
 
 
+Window = tuple[Span, Span, Span]
+"""Along I, J and K."""
+
+
 def sweep(
     image: FloatArray,
-    network: Opinion,
+    network: Opinions,
     spec: WindowSpec,
     *,
     classes: int,
@@ -69,7 +77,7 @@ def sweep(
         progress: Told after each batch of windows.
 
     Returns:
-        The mean over the windows; its weights are probabilities.
+        The mean over windows and opinions; its weights are probabilities.
 
     Source:
         Positions and Gaussian (sigma an eighth of the window) as in nnU-Net v2
@@ -81,9 +89,9 @@ def sweep(
     windows = [(i, j, k) for i, j, k in product(*axes)]
     flat = spec.patch_size[2] == 1
     with progress.task("windows", len(windows)) as task:
-        for some in _batches(windows, _batch_size(spec.patch_size, classes)):
+        for some in _batches(windows, max(1, _BATCH_VOXELS // prod(spec.patch_size))):
             batch = np.stack([cut(image, _start(window), spec.patch_size) for window in some])
-            _add(top, network.run(batch[..., 0] if flat else batch), some)
+            _add_all(top, network, batch[..., 0] if flat else batch, some)
             task.advance(len(some))
     return top
 
@@ -131,21 +139,33 @@ def cut(image: FloatArray, start: GridSize, size: GridSize) -> FloatArray:
     return part
 
 
-def _add(top: TopClasses, outputs: FloatArray, windows: Sequence[tuple[Span, Span, Span]]) -> None:
-    """Add windows' probabilities (B, N, *patch), each times its share of each voxel.
+def _add_all(
+    top: TopClasses, network: Opinions, batch: FloatArray, windows: Sequence[Window]
+) -> None:
+    """Add all that is said about a batch of windows; no slab stays for the next batch."""
+    for part in network.parts(batch):
+        _add(top, part, windows, 1 / network.opinions)
 
-    They are let go at the end: the next windows' must not stand beside them in memory.
-    """
-    for output, window in zip(outputs, windows, strict=True):
-        solid = output[..., None] if output.ndim == 3 else output
-        inside, within = _overlap(top.geometry.grid_size, _start(window), solid.shape[1:])
-        i, j, k = (span.weights[part] for span, part in zip(window, within, strict=True))
+
+def _add(top: TopClasses, part: Part, windows: Sequence[Window], share: float) -> None:
+    """Add a slab of each window, times the window's share of each voxel and the opinion's."""
+    for values, window in zip(part.values, windows, strict=True):
+        solid = values[..., None] if values.ndim == 3 else values
+        slab = (_slab(window[0], part.first, solid.shape[1]), *window[1:])
+        inside, within = _overlap(top.geometry.grid_size, _start(slab), solid.shape[1:])
+        shares = (span.weights[voxels] for span, voxels in zip(slab, within, strict=True))
+        i, j, k = np.ix_(*shares)
         first = (inside[0].start, inside[1].start, inside[2].start)
-        part = solid[(slice(None), *within)]
-        add_window(top.classes, top.weights, part, i[:, None, None] * j[:, None] * k, first)
+        seen = solid[(slice(None), *within)]
+        if seen.size:
+            add_window(top.classes, top.weights, seen, np.float32(share) * i * j * k, first)
 
 
-def _start(window: Sequence[Span]) -> GridSize:
+def _slab(span: Span, first: int, planes: int) -> Span:
+    return Span(span.start + first, span.weights[first : first + planes])
+
+
+def _start(window: Window) -> GridSize:
     i, j, k = (span.start for span in window)
     return (i, j, k)
 
@@ -155,20 +175,12 @@ def _overlap(
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where a window lies in the image, and where the image lies in the window."""
     first = [max(0, s) for s in start]
-    last = [min(n, s + p) for n, s, p in zip(grid, start, size, strict=True)]
+    last = [max(a, min(n, s + p)) for a, n, s, p in zip(first, grid, start, size, strict=True)]
     inside = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
     within = tuple(slice(a - s, b - s) for a, b, s in zip(first, last, start, strict=True))
     return inside, within
 
 
-def _batch_size(patch: GridSize, classes: int) -> int:
-    """Windows at a time: many small ones, one large one."""
-    voxels = prod(patch)
-    return max(1, min(_BATCH_VOXELS // voxels, _BATCH_OUTPUTS // (voxels * classes)))
-
-
-def _batches(
-    windows: Sequence[tuple[Span, Span, Span]], size: int
-) -> Iterator[Sequence[tuple[Span, Span, Span]]]:
+def _batches(windows: Sequence[Window], size: int) -> Iterator[Sequence[Window]]:
     for n in range(0, len(windows), size):
         yield windows[n : n + size]

@@ -4,5 +4,6 @@
 """
 
 from medseg.networks.build import build, names, paper_spec
+from medseg.networks.network import Network
 
-__all__ = ["build", "names", "paper_spec"]
+__all__ = ["Network", "build", "names", "paper_spec"]

@@ -1,8 +1,7 @@
 """From a spec to a network: one `match` over the kinds."""
 
-from torch import nn
-
 from medseg.errors import PlanError
+from medseg.networks.network import Network
 from medseg.networks.unet import PlainUNet
 from medseg.specs import NetworkSpec, PlainUNetSpec
 
@@ -42,7 +41,7 @@ def paper_spec(name: str) -> NetworkSpec:
     return _PAPERS[name]()
 
 
-def build(spec: NetworkSpec) -> nn.Module:
+def build(spec: NetworkSpec) -> Network:
     """A freshly initialised network in training mode; torch's global seed decides the weights.
 
     Its forward takes `Image` and gives `Logits` in eval mode, or in training mode with deep

@@ -1,18 +1,19 @@
 """nnU-Net's plain U-Net: strided encoder, transposed-convolution decoder, skips at each stage."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from medseg.errors import WrongInput
 from medseg.networks.blocks import convolution, initialise, stacked, up_convolution
+from medseg.networks.network import Network
 from medseg.specs import PlainUNetSpec
-from medseg.tensors import Image, Logits, Scales
+from medseg.tensors import Features, Image, Logits, Scales
 
 
-class PlainUNet(nn.Module):
+class PlainUNet(Network):
     """Encoder and decoder of plain convolutions, with logits at every decoder stage in training.
 
     Args:
@@ -48,19 +49,34 @@ class PlainUNet(nn.Module):
         Raises:
             WrongInput: If channels or grid do not fit; the message says which do.
         """
+        if not (self.training and self.spec.deep_supervision):
+            logits: Logits = self.head(self.features(image))
+            return logits
+        stages = zip(reversed(self.heads), self._decoded(image), strict=True)
+        return tuple(reversed([head(features) for head, features in stages]))
+
+    @property
+    def head(self) -> nn.Module:
+        """The finest head."""
+        return self.heads[0]
+
+    def features(self, image: Image) -> Features:
+        """Features of the finest decoder stage; see `forward`."""
+        for stage in self._decoded(image):
+            features = stage
+        return features
+
+    def _decoded(self, image: Image) -> Iterator[Tensor]:
+        """Features of each decoder stage, coarsest first."""
         if not torch.compiler.is_compiling():
             _require_fitting(image, self.spec, self.divisor)
         skips: list[Tensor] = [image]
         for stage in self.encoder:
             skips.append(stage(skips[-1]))
         features = skips.pop()
-        supervised = self.training and self.spec.deep_supervision
-        logits: list[Tensor] = []
-        for up, stage, level in zip(self.ups, self.decoder, _levels(self.spec), strict=True):
+        for up, stage in zip(self.ups, self.decoder, strict=True):
             features = stage(torch.cat((up(features), skips.pop()), dim=1))
-            if level == 0 or supervised:
-                logits.append(self.heads[level](features))
-        return tuple(reversed(logits)) if supervised else logits[0]
+            yield features
 
 
 def spec_divisor(spec: PlainUNetSpec) -> tuple[int, ...]:

@@ -76,41 +76,51 @@ def _add_dense(weights, shares, worth):
 def _add_sparse(classes, weights, shares, worth):
     slots = classes.shape[0]
     count, ni, nj, nk = shares.shape
-    least = np.empty(nk, np.float32)
+    bar = np.empty(nk, np.float32)
     for i in range(ni):
         for j in range(nj):
             for k in range(nk):
-                low = np.float32(np.inf)
+                least = np.float32(np.inf)
                 for s in range(slots):
                     if weights[s, i, j, k] > 0:
                         weights[s, i, j, k] += worth[i, j, k] * shares[classes[s, i, j, k], i, j, k]
-                    low = min(low, weights[s, i, j, k])
-                least[k] = max(low, np.float32(NEGLIGIBLE) * worth[i, j, k])
+                    least = min(least, weights[s, i, j, k])
+                bar[k] = max(least / worth[i, j, k], np.float32(NEGLIGIBLE))
             for n in range(count):
-                row, value = shares[n, i, j], worth[i, j]
-                heavier = 0
-                for k in range(nk):
-                    heavier += row[k] * value[k] > least[k]
-                if heavier == 0:
+                if not _any_above(shares[n, i, j], bar):
                     continue
                 for k in range(nk):
-                    if row[k] * value[k] > least[k]:
-                        low = _claim(classes[:, i, j, k], weights[:, i, j, k], n, row[k] * value[k])
-                        least[k] = max(low, np.float32(NEGLIGIBLE) * value[k])
+                    share, value = shares[n, i, j, k], worth[i, j, k]
+                    if share > bar[k]:
+                        least = _claim(classes[:, i, j, k], weights[:, i, j, k], n, share * value)
+                        bar[k] = max(least / value, np.float32(NEGLIGIBLE))
+
+
+@compiled
+def _any_above(row, bar):
+    above = np.int32(0)
+    for k in range(row.size):
+        above |= np.int32(row[k] > bar[k])
+    return above != 0
 
 
 @compiled
 def _claim(classes, weights, number, weight):
     """Give `number` the smallest slot unless it has one; returns the smallest weight then."""
     smallest = 0
+    least = second = np.float32(np.inf)
+    owned = False
     for s in range(classes.size):
-        if classes[s] == number and weights[s] > 0:
-            return weights.min()
-        if weights[s] < weights[smallest]:
-            smallest = s
+        owned |= classes[s] == number and weights[s] > 0
+        if weights[s] < least:
+            smallest, least, second = s, weights[s], least
+        else:
+            second = min(second, weights[s])
+    if owned:
+        return least
     classes[smallest] = number
     weights[smallest] = weight
-    return weights.min()
+    return min(second, weight)
 
 
 @compiled
