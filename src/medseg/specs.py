@@ -161,7 +161,7 @@ class RecipeSpec(BaseModel):
         weight_decay: Decoupled for adamw, L2 for sgd.
         gradient_clip: Largest norm of the gradient.
         ema_decay: Decay per step of the averaged weights that are kept; 0 keeps the last ones.
-        batch_size: Patches a step.
+        batch_size: Patches a step, up to 4096.
         foreground_share: Share of patches that are centred on a structure.
     """
 
@@ -175,5 +175,5 @@ class RecipeSpec(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0)
     gradient_clip: float = Field(default=12.0, gt=0)
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
-    batch_size: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=2, ge=1, le=4096)
     foreground_share: float = Field(default=0.33, ge=0, le=1)

@@ -50,6 +50,9 @@ def test_a_value_that_is_no_number_is_refused_and_counted(bad):
         require_finite(Volume(array, Geometry.from_spacing((1, 1, 1), (2, 2, 2))))
 
 
-def test_large_finite_values_pass():
-    array = np.full((1, 2, 2, 2), 1.7e308)
-    require_finite(Volume(array, Geometry.from_spacing((1, 1, 1), (2, 2, 2))))
+def test_values_pass_as_long_as_float32_holds_their_squares():
+    geometry = Geometry.from_spacing((1, 1, 1), (2, 2, 2))
+    require_finite(Volume(np.full((1, 2, 2, 2), -1e18, np.float32), geometry))
+    for large in (-1.1e18, 1.7e308):
+        with pytest.raises(DatasetError, match="8 voxels of 8"):
+            require_finite(Volume(np.full((1, 2, 2, 2), large), geometry))

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from medseg.dataset.crop import count_useless
 from medseg.dataset.description import Case, DatasetDescription, fit_channels
 from medseg.dataset.labelfile import count_fractions, raw_label
 from medseg.errors import DatasetError, DifferentSpace, LabelError, MedsegError
@@ -132,12 +133,12 @@ def _judge_channels(
 
 def _judge_intensities(path: Path, array: AnyArray, facts: CaseFacts) -> None:
     lowest, highest = array.min(), array.max()
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        count = int((~np.isfinite(array)).sum())
+    count = count_useless(array) if array.dtype.kind == "f" else 0
+    if count:
         facts.findings.append(
             Finding(
                 "not finite",
-                f"{count} voxels of {path.name} are NaN or infinite",
+                f"{count} voxels of {path.name} are NaN, infinite or beyond float32",
                 "Replace them by the background's value, or take the case out.",
             )
         )

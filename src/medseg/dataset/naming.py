@@ -69,10 +69,32 @@ def channel(name: str) -> Channel:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What a folder holds, by name, without hidden files and what systems leave behind."""
+    """What a folder holds, by name, without hidden files and what systems leave behind.
+
+    Raises:
+        DatasetError: If a name is no text.
+    """
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith(LEFT_OUT))
+    require_text(folder, *names)
     return [folder / name for name in names]
+
+
+def require_text(*names: str | Path) -> None:
+    """Pass if names are text: a description keeps them as such.
+
+    Raises:
+        DatasetError: If one holds bytes that are no UTF-8.
+    """
+    for name in names:
+        try:
+            str(name).encode()
+        except UnicodeEncodeError as error:
+            raise DatasetError(
+                "Names of files and folders of a data set are UTF-8 text.",
+                received=ascii(str(name)),
+                cure="Rename it.",
+            ) from error
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from medseg.dataset.labelfile import count_fractions, raw_label
 from medseg.errors import DatasetError, LabelError, MedsegError
 from medseg.progress import SILENT, Progress
 from medseg.volume.io import read_label_map
-from medseg.volume.labels import Label, Labels, make_labels
+from medseg.volume.labels import LARGEST_LABEL, Label, Labels, make_labels
 from medseg.volume.volume import distinct_values
 
 SCAN_BYTES = 64_000_000
@@ -139,11 +139,11 @@ def _values_in(path: Path) -> frozenset[int]:
         FileError: If it cannot be read.
     """
     array, _ = raw_label(path)
-    wrong = count_fractions(array) if array.dtype.kind == "f" else int(array.min() < 0)
-    if wrong:
+    fractions = array.dtype.kind == "f" and count_fractions(array)
+    if fractions or array.min() < 0 or array.max() > LARGEST_LABEL:
         raise LabelError(
-            "Label values are whole numbers from 0 on.",
-            received=f"fractions or values below 0 in {path}",
+            f"Label values are whole numbers from 0 to {LARGEST_LABEL}.",
+            received=f"fractions or other values in {path}",
             cure="Resample the label map as labels (nearest or by vote), and save whole numbers.",
         )
     return frozenset(distinct_values(array) - {0})

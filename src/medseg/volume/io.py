@@ -20,15 +20,13 @@ from medseg.volume.formats import (
     unknown_format,
 )
 from medseg.volume.geometry import Geometry
-from medseg.volume.labels import Label, Labels
+from medseg.volume.labels import LARGEST_LABEL, Label, Labels
 from medseg.volume.volume import LabelMap, Source, Volume, distinct_values
 
 __all__ = [
     "IMAGE_SUFFIXES", "is_dicom_file", "is_image_file", "read_geometry", "read_label_map",
     "read_volume", "stem_of", "write_label_map", "write_volume",
 ]  # fmt: skip
-
-_LARGEST_LABEL = 65535
 
 
 def read_volume(
@@ -242,9 +240,9 @@ def _whole(array: AnyArray, path: Path) -> IntArray:
             cure="Round them, or resample the label map as labels (nearest or by vote).",
         )
     lowest, largest = array.min(), array.max()
-    if lowest < 0 or largest > _LARGEST_LABEL:
+    if lowest < 0 or largest > LARGEST_LABEL:
         raise LabelError(
-            f"Label values lie between 0 and {_LARGEST_LABEL}.",
+            f"Label values lie between 0 and {LARGEST_LABEL}.",
             received=f"{lowest:g} to {largest:g} in {path}",
             cure="Renumber them.",
         )

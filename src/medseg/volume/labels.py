@@ -17,6 +17,10 @@ class Code(BaseModel):
     meaning: str
 
 
+LARGEST_LABEL = 65535
+"""Files hold values of up to 16 bits."""
+
+
 class Label(BaseModel):
     """One structure: the value of its voxels and its name.
 
@@ -30,7 +34,7 @@ class Label(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    value: int = Field(ge=1, le=65535)
+    value: int = Field(ge=1, le=LARGEST_LABEL)
     name: str = Field(min_length=1, max_length=64)
     category: Code | None = None
     kind: Code | None = None
