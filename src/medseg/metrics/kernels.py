@@ -1,7 +1,8 @@
 """Compiled loops under the metrics: plain Python that numba compiles and caches on disk.
 
 A *surface voxel* belongs to a structure and touches across a face a voxel that does not, or the
-edge of the grid. An axis of one voxel has no neighbours: a 2D image has outlines, not faces.
+edge of the grid. An axis of one voxel has no neighbours: a 2D image has outlines, not faces; a
+grid of one voxel is all surface.
 """
 
 import numpy as np
@@ -19,6 +20,8 @@ def is_surface(labels: IntArray, i: int, j: int, k: int) -> bool:
     """Whether a neighbour of this voxel holds another value, or none is there."""
     own = labels[i, j, k]
     size_i, size_j, size_k = labels.shape
+    if labels.size == 1:
+        return True
     if size_k > 1 and (k == 0 or k == size_k - 1):
         return True
     if size_k > 1 and (labels[i, j, k - 1] != own or labels[i, j, k + 1] != own):
