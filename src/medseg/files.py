@@ -72,13 +72,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all.
+    """Write UTF-8 text, whole or not at all; bytes of a name that are no text become escapes.
 
     Raises:
         CannotWrite: If the file cannot be written.
     """
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What a command says: bars and tables for people, JSON for machines, a sentence on failure."""
 
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,11 @@ class Console:
         if not self.as_json:
             print(f"error [{code}]: {sentence}", file=sys.stderr, flush=True)
 
+    def pass_on(self, answer: str | None) -> None:
+        """Print the JSON that another command gave as its answer."""
+        if self.as_json and answer:
+            print(answer, end="", flush=True)
+
     def result(self, facts: Mapping[str, Any]) -> None:
         """Print the command's outcome for machines."""
         if self.as_json:
@@ -71,6 +77,7 @@ def reporting(*, as_json: bool) -> Iterator[Console]:
     Raises:
         typer.Exit: With code 1 after the sentence was printed.
     """
+    _write_any_name()
     try:
         yield Console(as_json=as_json)
     except MedsegError as error:
@@ -84,6 +91,13 @@ def reporting(*, as_json: bool) -> Iterator[Console]:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         _fail("system", f"The system refused{where}: {error.strerror or error}.", as_json=as_json)
+
+
+def _write_any_name() -> None:
+    """Print what the terminal's encoding lacks as an escape: names need not be text everywhere."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(code: str, sentence: str, *, as_json: bool) -> None:

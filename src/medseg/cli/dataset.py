@@ -58,6 +58,7 @@ def check(
         from medseg.dataset.checks import check_dataset, without_faulty
         from medseg.dataset.description import save_description
         from medseg.dataset.importers import open_dataset
+        from medseg.errors import FaultyDataset
 
         description = open_dataset(dataset, progress=console.progress)
         root = dataset if dataset.is_dir() else None
@@ -81,6 +82,7 @@ def check(
             }
         )
         if errors and not skip_faulty:
+            console.complain(FaultyDataset.code, f"{description.name} has {_amounts(faults)}.")
             raise typer.Exit(EXIT_FAILED)
 
 
@@ -165,7 +167,6 @@ def _show_faults(
 ) -> None:
     from medseg.dataset.naming import counted
 
-    errors = sum(fault.severity == "error" for fault in faults)
     if faults:
         console.table(
             f"Faults of {description.name}",
@@ -179,8 +180,14 @@ def _show_faults(
                 for fault in faults
             ],
         )
-    totals = counted(errors, "error"), counted(len(faults) - errors, "warning")
-    console.say(f"{counted(len(description.all_cases), 'case')}: {', '.join(totals)}.")
+    console.say(f"{counted(len(description.all_cases), 'case')}: {_amounts(faults)}.")
+
+
+def _amounts(faults: "tuple[Fault, ...]") -> str:
+    from medseg.dataset.naming import counted
+
+    errors = sum(fault.severity == "error" for fault in faults)
+    return f"{counted(errors, 'error')}, {counted(len(faults) - errors, 'warning')}"
 
 
 def _show_folds(

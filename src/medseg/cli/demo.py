@@ -52,14 +52,16 @@ def demo(
 
 def _medseg(console: Console, *words: str | Path) -> None:
     """Run one command as a user would; its own output is shown."""
-    command = [str(word) for word in words]
+    command = [*(str(word) for word in words), *(["--json"] if console.as_json else [])]
     console.say(f"\n$ medseg {shlex.join(command)}")
     outcome = subprocess.run(
         [sys.executable, "-m", "medseg", *command],
-        stdout=subprocess.DEVNULL if console.as_json else None,
+        stdout=subprocess.PIPE if console.as_json else None,
+        text=True,
         check=False,
     )
     if outcome.returncode:
+        console.pass_on(outcome.stdout)
         raise typer.Exit(outcome.returncode)
 
 
