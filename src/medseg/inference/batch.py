@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from medseg.errors import DicomError, InvalidSegmentation, MedsegError, WrongInput
+from medseg.errors import CannotWrite, DicomError, InvalidSegmentation, MedsegError, WrongInput
 from medseg.inference.inputs import CaseInput
 from medseg.inference.predict import Prediction, Predictor
 from medseg.inference.record import CaseOutcome, Failure, Record, sources_of
@@ -51,8 +51,9 @@ def predict_cases(
         One outcome for each case, in the order of `inputs`.
 
     Raises:
-        CannotWrite: If `predictions.json` cannot be written.
+        CannotWrite: If `predictions.json` cannot be written, or masks would lie among the images.
     """
+    _require_apart(inputs, out)
     record = Record.of(predictor, out, inputs, format)
     if resume:
         record.resume()
@@ -72,6 +73,17 @@ def predict_cases(
     finally:
         record.save()
     return record.ordered()
+
+
+def _require_apart(inputs: Sequence[CaseInput], out: Path) -> None:
+    """Pass if the masks get a folder of their own; a mask may have the name of its image."""
+    for case in inputs:
+        if out.resolve() in {path.resolve().parent for path in case.images}:
+            raise CannotWrite(
+                "Masks are kept apart from the images they are made of.",
+                received=f"{out}, where the images of {case.id} lie",
+                cure="Choose another folder with --out.",
+            )
 
 
 def _run(
