@@ -10,7 +10,6 @@ Nothing is pickled. Bundles in the box lie in `medseg/models/` and are found by 
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -178,7 +177,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     return Bundle(
         plan=description.plan,
         provenance=description.provenance,
-        members=_split_members(weights, description.members),
+        members=_split_members(weights, description.members, folder),
         metrics=description.metrics,
         volume_ranges_ml=description.volume_ranges_ml,
         folder=folder,
@@ -296,10 +295,11 @@ def _find(name_or_path: str | Path) -> Path:
 
 def _read_description(folder: Path) -> _Description:
     try:
-        content = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
-        return _Description.model_validate(content)
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise _corrupt(folder, " ".join(str(error).split())[:200]) from error
+        return _Description.model_validate_json((folder / DESCRIPTION_FILE).read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise _corrupt(folder, f"{DESCRIPTION_FILE}, {place}: {first['msg']}") from error
 
 
 def _read_weights(folder: Path, description: _Description) -> dict[str, Tensor]:
@@ -315,13 +315,19 @@ def _read_weights(folder: Path, description: _Description) -> dict[str, Tensor]:
         raise _corrupt(folder, str(error)) from error
 
 
-def _split_members(weights: Mapping[str, Tensor], count: int) -> tuple[dict[str, Tensor], ...]:
-    members: list[dict[str, Tensor]] = [{} for _ in range(count)]
+def _split_members(
+    weights: Mapping[str, Tensor], count: int, folder: Path
+) -> tuple[dict[str, Tensor], ...]:
+    members: dict[str, dict[str, Tensor]] = {str(n): {} for n in range(count)}
     for key in sorted(weights):
-        n, name = key.split(".", 1)
+        n, _, name = key.partition(".")
         tensor = weights[key]
-        members[int(n)][name] = tensor.float() if tensor.is_floating_point() else tensor
-    return tuple(members)
+        if n not in members:
+            raise _corrupt(folder, f"weights {key!r} of none of its {count} networks")
+        if not bool(tensor.isfinite().all()):
+            raise _corrupt(folder, f"weights {key!r} that are no finite numbers")
+        members[n][name] = tensor.float() if tensor.is_floating_point() else tensor
+    return tuple(members.values())
 
 
 def _corrupt(folder: Path, received: str) -> CorruptBundle:
