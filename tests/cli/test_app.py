@@ -1,8 +1,10 @@
 """The command line as a whole: what is there, how it answers, and the whole way once."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,20 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert answer.stderr.startswith("error [file-missing]:")
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_to_end_is_one_sentence(how: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "medseg", "demo", "--out", str(tmp_path / "demo")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "demo").exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 1
+    assert "error [interrupted]: Stopped by the user" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob(".partial-*"))
 
 
 @pytest.fixture(scope="module")
