@@ -4,8 +4,8 @@ A step of momentum has a few strong directions that drown the rest. Replacing th
 the step by ones (approximately, by five Newton-Schulz iterations) lets every direction learn at the
 same speed. A convolution's weight counts as a matrix of its first axis against all others. First
 and last layers, biases and norms take AdamW's step, as the source advises.
-On hippocampus MRI a short training reaches the Dice of AdamW in about a quarter of the time
-(bench/optimizers.py).
+On hippocampus MRI a short training ends with a better Dice than AdamW in the same time
+(docs/benchmarks.md).
 
 Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
 """
