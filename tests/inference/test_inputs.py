@@ -63,10 +63,26 @@ def test_channels_may_have_names(tmp_path):
     folder = touch(
         tmp_path, "b_2013_p1_0000_flair.nii.gz", "b_2013_p1_0001_t1c.nii.gz", "b_2013_p1_seg.nii.gz"
     )
-    assert names(find_inputs([folder])) == [
+    progress = Notes()
+    assert names(find_inputs([folder], progress=progress)) == [
         ("b_2013_p1", ["b_2013_p1_0000_flair.nii.gz", "b_2013_p1_0001_t1c.nii.gz"]),
-        ("b_2013_p1_seg", ["b_2013_p1_seg.nii.gz"]),
     ]
+    assert progress.notes == ["Left aside, 1 label file beside the images: b_2013_p1_seg.nii.gz."]
+
+
+def test_labels_beside_their_images_are_no_cases(tmp_path):
+    folder = touch(tmp_path, "a.tif", "a_mask.tif", "img_7.png", "gt_7.png", "seg_9.png")
+    progress = Notes()
+    found = find_inputs([folder], progress=progress)
+    assert [case.id for case in found] == ["a", "img_7", "seg_9"]
+    assert progress.notes == ["Left aside, 2 label files beside the images: a_mask.tif, ...."]
+
+
+def test_a_label_that_is_named_or_alone_is_a_case(tmp_path):
+    touch(tmp_path / "masks", "a_mask.tif", "b_mask.tif")
+    assert len(find_inputs([tmp_path / "masks"])) == 2
+    touch(tmp_path, "a.tif", "a_mask.tif")
+    assert len(find_inputs([tmp_path / "a.tif", tmp_path / "a_mask.tif"])) == 2
 
 
 def test_no_file_is_lost_where_two_claim_one_channel(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.dataset.naming import counted, image_base, label_base, longest_start
 from medseg.errors import MedsegError, MissingPath, UnknownFormat, UnreadableFile
 from medseg.progress import SILENT, Progress
 from medseg.volume.dicom import Series, find_series, read_series
@@ -86,7 +87,13 @@ def _from_folder(folder: Path, progress: Progress) -> list[CaseInput]:
     """Image files of the folder itself, or else the DICOM series anywhere below it."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_image_file(path)]
     if files:
-        return _from_files(files)
+        labels = _labels_beside(files)
+        if labels:
+            progress.note(
+                f"Left aside, {counted(len(labels), 'label file')} beside the images: "
+                f"{labels[0].name}{', ...' if len(labels) > 1 else ''}."
+            )
+        return _from_files(path for path in files if path not in labels)
     cases = _from_dicom(folder)
     scouts = [case for case in cases if case.series is not None and case.series.is_localizer]
     if len(scouts) < len(cases):
@@ -100,6 +107,22 @@ def _from_folder(folder: Path, progress: Progress) -> list[CaseInput]:
             cure="Name the folder in which the images themselves lie.",
         )
     return cases
+
+
+def _labels_beside(files: Sequence[Path]) -> list[Path]:
+    """Files that are named as the label of another one: "a_seg.png" beside "a.png".
+
+    A file named as a label is a case if its image does not lie here.
+    """
+    bases = {path: label_base(stem_of(path)) for path in files}
+    stems = [stem_of(path) for path, base in bases.items() if base is None]
+
+    def has_image(base: str) -> bool:
+        return any(
+            base in ("", stem, image_base(stem)) or longest_start(stem, {base}) for stem in stems
+        )
+
+    return [path for path, base in bases.items() if base is not None and has_image(base)]
 
 
 def _from_dicom(folder: Path) -> list[CaseInput]:
