@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
@@ -11,6 +12,8 @@ from medseg.volume.geometry import Geometry
 from medseg.volume.io import write_volume
 from medseg.volume.labels import Label
 from medseg.volume.volume import LabelMap, Volume
+
+BASIC_TEXT_REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
 
 
 @pytest.fixture
@@ -95,6 +98,31 @@ def test_a_bundle_that_was_spoilt_is_one_sentence(tmp_path):
     (tmp_path / "bundle.json").write_text("{}")
     outcome = run("info", tmp_path)
     assert (outcome.exit_code, outcome.stderr[:23]) == (1, "error [bundle-corrupt]:")
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_dicom_without_an_image_is_refused(tmp_path, series, folder):
+    report = pydicom.dcmread(series / "0001.dcm")
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = BASIC_TEXT_REPORT
+    (tmp_path / "reports").mkdir()
+    report.save_as(tmp_path / "reports/report.dcm")
+    outcome = run("info", tmp_path / ("reports" if folder else "reports/report.dcm"))
+    assert (outcome.exit_code, outcome.stderr[:20]) == (1, "error [dicom-none]: ")
+    assert "1 x Basic Text SR Storage" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", ["info", "convert", "predict"])
+@pytest.mark.parametrize("size", [5, 999])
+def test_a_file_called_dcm_without_its_header_is_no_whole_dicom_file(tmp_path, command, size):
+    (tmp_path / "x.dcm").write_bytes(b"x" * size)
+    after = {
+        "info": (), "convert": (tmp_path / "y.nii",),
+        "predict": ("--model", "hippocampus-mr", "--out", tmp_path / "out"),
+    }[command]  # fmt: skip
+    outcome = run(command, tmp_path / "x.dcm", *after)
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("error [file-unreadable]: ")
+    assert "must be a whole DICOM file" in outcome.stderr
 
 
 @pytest.mark.data

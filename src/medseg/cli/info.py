@@ -36,7 +36,7 @@ def _describe(path: Path, console: Console) -> dict[str, Any]:
         return _show_bundle(bundle, console)
     if path.name == "medseg-dataset.json" or (path / "medseg-dataset.json").is_file():
         return _show_dataset(path, console)
-    from medseg.errors import MissingPath
+    from medseg.errors import DatasetError, MissingPath
     from medseg.volume.dicom_seg_frames import is_segmentation
     from medseg.volume.io import is_dicom_file, is_image_file
 
@@ -50,12 +50,19 @@ def _describe(path: Path, console: Console) -> dict[str, Any]:
         return _show_segmentation(path, console)
     if path.is_file() and (is_image_file(path) or not is_dicom_file(path)):
         return _show_image(path, console)
-    from medseg.volume.dicom import find_series
+    from medseg.volume.dicom import find_series, no_images
 
     series = find_series(path)
-    if series or path.is_file():
+    if series:
         return _show_series(path, series, console)
-    return _show_dataset(path, console)
+    if path.is_file():
+        raise no_images(path)
+    try:
+        return _show_dataset(path, console)
+    except DatasetError:
+        if any(map(is_dicom_file, path.rglob("*"))):
+            raise no_images(path) from None
+        raise
 
 
 def _bundle_file(path: Path) -> Path | None:
@@ -174,8 +181,6 @@ def _show_series(path: Path, series: "Sequence[Series]", console: Console) -> di
         found.append(facts)
         rows.append((one.modality, one.description or one.number, str(len(one.slices)), outcome))
     console.table(str(path), ("modality", "series", "images", "volume"), rows)
-    if not found:
-        console.say("DICOM, but no image.")
     return {"kind": "dicom", "path": str(path), "series": found}
 
 

@@ -21,8 +21,8 @@ from medseg.volume.geometry import Geometry
 from medseg.volume.volume import Source, Volume
 
 __all__ = [
-    "Series", "find_only_series", "find_series", "read_series", "read_series_geometry",
-    "stack_series", "write_series",
+    "Series", "find_only_series", "find_series", "no_images", "read_series",
+    "read_series_geometry", "stack_series", "write_series",
 ]  # fmt: skip
 
 
@@ -86,13 +86,10 @@ def find_only_series(place: Path | Series) -> Series:
     """
     if isinstance(place, Series):
         return place
-    headers = _headers(place)
-    every = _group(headers)
+    every = find_series(place)
     scans = [series for series in every if not series.is_localizer] or list(every)
     if not scans:
-        raise NoDicom(
-            f"{place} must hold DICOM images.", received=_what_else(headers), cure="Check the path."
-        )
+        raise no_images(place)
     if len(scans) > 1:
         shown = "; ".join(map(str, scans[:6])) + ("; ..." if len(scans) > 6 else "")
         raise MixedSeries(
@@ -101,6 +98,15 @@ def find_only_series(place: Path | Series) -> Series:
             cure="Put each series in a folder of its own, or name the folder of one.",
         )
     return scans[0]
+
+
+def no_images(place: Path) -> NoDicom:
+    """The error for a file or folder without a DICOM image; it says what is there instead."""
+    return NoDicom(
+        f"{place} must hold DICOM images.",
+        received=_what_else(_headers(place)),
+        cure="Check the path.",
+    )
 
 
 def read_series(folder_or_series: Path | Series) -> Volume:

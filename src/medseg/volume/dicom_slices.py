@@ -15,6 +15,7 @@ import pydicom
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import UnreadableFile
+from medseg.volume.formats import DICOM_SUFFIXES
 
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(pydicom|highdicom)\.")
 """Scans in the wild break small rules of the standard by the thousand; what matters is refused."""
@@ -38,9 +39,6 @@ _NO_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.88",  # structured reports
 )
 """SOP classes, and families of them, that may have rows and columns but are no scans."""
-
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
-"""Names by which a file claims to be DICOM, whatever its content."""
 
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
@@ -146,9 +144,11 @@ def _looks_like_dicom(path: Path) -> bool:
             block = file.read(132)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    if len(block) < 132 and path.suffix.lower() in _DICOM_SUFFIXES:
-        raise _unreadable(path, f"{len(block)} bytes, where a header has more")
-    return block[128:] == b"DICM" or (len(block) == 132 and block[:2] in _FIRST_GROUPS)
+    known = block[128:] == b"DICM" or (len(block) == 132 and block[:2] in _FIRST_GROUPS)
+    if not known and path.suffix.lower() in DICOM_SUFFIXES:
+        short = f"{len(block)} bytes, where a header has more"
+        raise _unreadable(path, "no DICOM header" if len(block) == 132 else short)
+    return known
 
 
 def _read_header(path: Path) -> FileHeader:

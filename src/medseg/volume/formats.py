@@ -18,6 +18,9 @@ IMAGE_SUFFIXES: tuple[str, ...] = (
 )
 """What an image file may end in. DICOM is told by its content: its files often have no ending."""
 
+DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
+"""Names by which a file claims to be DICOM, whatever its content."""
+
 _DICOM_MAGIC_AT = 128
 
 
@@ -47,9 +50,11 @@ def is_image_file(path: Path) -> bool:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether the content begins as a DICOM file does (PS3.10, 7.1)."""
+    """Whether the content begins as a DICOM file does (PS3.10, 7.1), or the name says so."""
     if not path.is_file():
         return False
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return True
     with path.open("rb") as file:
         file.seek(_DICOM_MAGIC_AT)
         return file.read(4) == b"DICM"
