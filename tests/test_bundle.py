@@ -106,6 +106,18 @@ def test_half_precision_halves_the_file_and_loads_as_float32(
         assert torch.allclose(bundle.members[0][name], after, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [(("c",), "Dice on 1 case that was held out."), (("c", "d"), "on 2 cases that were held out.")],
+)
+def test_the_card_counts_in_words(bundle: Bundle, cases: tuple[str, ...], words: str) -> None:
+    origin = bundle.provenance.model_copy(update={"validation_cases": cases})
+    card = model_card(replace(bundle, provenance=origin))
+    assert words in card
+    assert "patch 8 x 8 x 8, 2 members\n" in card
+    assert ", 1 member\n" in model_card(replace(bundle, members=bundle.members[:1]))
+
+
 def test_members_are_networks_ready_to_predict(bundle: Bundle, tmp_path: Path) -> None:
     loaded = load_bundle(save_bundle(bundle, tmp_path / "b").folder or "")
     networks = [build_member(loaded, n) for n in range(2)]

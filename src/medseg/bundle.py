@@ -219,7 +219,7 @@ def model_card(bundle: Bundle) -> str:
         spacing=" x ".join(f"{mm:.3g}" for mm in plan.spacing_mm),
         patch=" x ".join(str(n) for n in plan.patch_size),
         kind=f"{plan.network.kind}, {plan.config}",
-        members=len(bundle.members),
+        members="1 member" if len(bundle.members) == 1 else f"{len(bundle.members)} members",
         batch=plan.recipe.batch_size,
         cases=len(origin.training_cases),
         licence=origin.data_licence or "not stated",
@@ -248,7 +248,7 @@ diagnosis.
 ## Training
 
 - Data: {origin.data_name}; licence: {licence}; fingerprint {origin.data_hash:.12}
-- Network: {kind}, patch {patch}, {members} member(s)
+- Network: {kind}, patch {patch}, {members}
 - {origin.steps} steps of {batch} patches, {origin.seconds:.0f} s on {origin.device},
   {origin.precision}, seed {origin.seed}
 - medseg {origin.medseg_version}, {origin.created}
@@ -265,14 +265,22 @@ def _figures(bundle: Bundle) -> str:
     if not dice:
         return "No validation figures were recorded."
     rows = [
-        f"Dice on {len(bundle.provenance.validation_cases)} "
-        f"{bundle.metrics.get('measured_on', 'cases that were held out')}.\n",
+        f"Dice on {_measured_on(bundle)}.\n",
         "| structure | Dice | volume in training, ml |\n|---|--:|--:|",
     ]
     for name, value in dice.items():
         volume = " to ".join(f"{ml:.3g}" for ml in bundle.volume_ranges_ml.get(name, ()))
         rows.append(f"| {name} | {'-' if value is None else f'{value:.4f}'} | {volume} |")
     return "\n".join(rows)
+
+
+def _measured_on(bundle: Bundle) -> str:
+    """How many cases of which kind: "18 cases that were held out", "1 case that was held out"."""
+    count = len(bundle.provenance.validation_cases)
+    kind = str(bundle.metrics.get("measured_on", "cases that were held out"))
+    if count == 1:
+        kind = kind.replace("cases", "case", 1).replace(" were ", " was ", 1)
+    return f"{count} {kind}"
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
