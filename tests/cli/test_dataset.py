@@ -1,6 +1,7 @@
 """`medseg dataset` from the outside: exit codes, what is printed, and what is written."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,34 @@ def test_split_writes_folds(data, tmp_path):
     assert (folds.seed, [len(ids) for ids in folds.validation]) == (7, [2, 2, 2])
     again = medseg_dataset("split", data, "--out", out, "--folds", "3", "--seed", "7", "--json")
     assert json.loads(again.stdout)["validation"] == [list(ids) for ids in folds.validation]
+
+
+def test_split_writes_beside_the_description(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    medseg_dataset("import", data, "--out", tmp_path / "described")
+    for given in (tmp_path / "described", tmp_path / "described/medseg-dataset.json"):
+        result = medseg_dataset("split", given, "--folds", "3")
+        assert result.exit_code == 0, result.output
+        assert load_folds(tmp_path / "described").count == 3
+        (tmp_path / "described/folds.json").unlink()
+    assert not (tmp_path / "folds.json").exists()
+
+
+def test_split_of_what_is_not_described_needs_a_place_to_write(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = medseg_dataset("split", data)
+    assert result.exit_code == 2
+    assert "--out" in result.stderr
+    assert medseg_dataset("split", tmp_path / "nowhere").exit_code == 1
+    assert not list(tmp_path.rglob("folds.json"))
+
+
+def test_split_of_what_is_read_only_needs_a_place_to_write(data, tmp_path, monkeypatch):
+    medseg_dataset("import", data, "--out", tmp_path / "described")
+    monkeypatch.setattr("medseg.cli.dataset.os.access", lambda _, mode: mode != os.W_OK)
+    result = medseg_dataset("split", tmp_path / "described")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
 
 
 def test_split_into_too_many_folds_fails(data, tmp_path):

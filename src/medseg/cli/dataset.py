@@ -1,5 +1,6 @@
 """`medseg dataset`: a raw folder becomes a described data set; every fault is listed."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,12 +90,16 @@ def check(
 @app.command("split")
 def split(
     dataset: _Dataset,
-    out: Annotated[Path, typer.Option(help="File for the folds.")] = Path("folds.json"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the folds; where DATASET is described, folds.json beside it."),
+    ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     as_json: _Json = False,
 ) -> None:
     """Share the cases out into folds by patient, with structures of all sizes in each."""
+    out = out or _folds_beside(dataset)
     with reporting(as_json=as_json) as console:
         from medseg.dataset.folds import foreground_ml, make_folds, save_folds
         from medseg.dataset.importers import open_dataset
@@ -106,6 +111,18 @@ def split(
         _show_folds(console, description, made, volumes_ml)
         console.say(f"Written: {out}")
         console.result({**made.model_dump(), "written": str(out)})
+
+
+def _folds_beside(dataset: Path) -> Path:
+    """`folds.json` beside the description, so that each data set has its own."""
+    home = dataset if dataset.is_dir() else dataset.parent
+    described = (home / "medseg-dataset.json").is_file()
+    if dataset.exists() and not (described and os.access(home, os.W_OK)):
+        raise typer.BadParameter(
+            "Name the file for the folds with --out: "
+            f"{home} {'cannot be written' if described else 'is not described'}."
+        )
+    return home / "folds.json"
 
 
 @app.command("fetch")
