@@ -4,6 +4,7 @@ import pytest
 
 from medseg.dataset.effort import Effort
 from medseg.dataset.recipe import augmentation, loss, recipe
+from medseg.specs import AugmentSpec
 
 MANY, FEW = Effort(steps=200_000, passes=5000), Effort(steps=2000, passes=20)
 
@@ -55,3 +56,17 @@ def test_dice_counts_the_batch_where_a_patch_is_a_part():
     assert not loss(40 * 56 * 40, 35 * 50 * 36, is_2d=False)[0].batch_dice
     assert loss(128**3, 512 * 512 * 432, is_2d=False)[0].batch_dice
     assert loss(1, 1, is_2d=True)[0].batch_dice
+
+
+def test_changes_of_shape_grow_with_the_steps() -> None:
+    def spec_at(steps: int, passes: float) -> AugmentSpec:
+        effort = Effort(steps=steps, passes=passes)
+        return augmentation(
+            effort, (40, 56, 40), (1.0, 1.0, 1.0), orientation="RAS", sides_differ=False
+        )[0]
+
+    mild, larger = spec_at(1000, 90), spec_at(5000, 90)
+    assert spec_at(5000, 20) == mild
+    assert larger.rotation_degrees[0] > mild.rotation_degrees[0]
+    assert larger.elastic_shift_mm > mild.elastic_shift_mm
+    assert larger.mirror == mild.mirror
