@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.fingerprint import take_fingerprint
-from medseg.dataset.folds import holdout, make_folds
+from medseg.dataset.folds import (
+    Folds,
+    foreground_ml,
+    holdout,
+    load_folds,
+    make_folds,
+    save_folds,
+)
 from medseg.dataset.plan import Plan, load_plan, make_plan, save_plan
 from medseg.dataset.store import Store
 from medseg.errors import CannotResume, TrainingError
@@ -91,7 +98,7 @@ def prepare(
         progress: Told of all that is done.
     """
     settings = record.settings
-    splits = make_splits(description, settings)
+    splits = make_splits(folder, description, settings, progress)
     if not all(split.is_held_out for split in splits):
         progress.note("Too few cases to hold some out: Dice is measured on the training cases.")
     clock = _continued(clock, folder, splits)
@@ -108,16 +115,30 @@ def prepare(
     )  # fmt: skip
 
 
-def make_splits(description: DatasetDescription, settings: RunSettings) -> tuple[Split, ...]:
+def make_splits(
+    folder: RunFolder, description: DatasetDescription, settings: RunSettings, progress: Progress
+) -> tuple[Split, ...]:
     """Who trains and who judges, in each network that is asked for."""
     if not settings.folds:
         return (Split(0, *holdout(description, seed=settings.seed)),)
-    parts = make_folds(description, count=FOLDS, seed=settings.seed).validation
+    parts = _folds(folder, description, settings, progress).validation
     everyone = [case.id for case in description.cases]
     return tuple(
         Split(n, tuple(case for case in everyone if case not in set(parts[n])), tuple(parts[n]))
         for n in settings.folds
     )
+
+
+def _folds(
+    folder: RunFolder, description: DatasetDescription, settings: RunSettings, progress: Progress
+) -> Folds:
+    """The folds that this run began with, or new ones: those of `medseg dataset split`."""
+    if folder.folds.is_file():
+        return load_folds(folder.folds, description)
+    volumes_ml = foreground_ml(description, progress=progress)
+    folds = make_folds(description, count=FOLDS, seed=settings.seed, strata=volumes_ml)
+    save_folds(folds, folder.folds)
+    return folds
 
 
 def _continued(clock: Clock, folder: RunFolder, splits: Sequence[Split]) -> Clock:

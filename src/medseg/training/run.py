@@ -85,6 +85,7 @@ class RunFolder:
         self.path = path
         self.record, self.plan = path / "run.json", path / "plan.json"
         self.store, self.bundle = path / "store", path / "bundle"
+        self.folds = path / "folds.json"
         self.metrics = path / "metrics.json"
 
     def checkpoint(self, fold: int) -> Path:
@@ -118,7 +119,7 @@ class RunFolder:
         if resume:
             return self._resumed(asked)
         _require_known(settings.arch)
-        ours = (self.record, self.plan, self.store, self.bundle, self.metrics)
+        ours = (self.record, self.plan, self.folds, self.store, self.bundle, self.metrics)
         there = [path.name for path in ours if path.exists()]
         if there:
             raise TrainingError(
