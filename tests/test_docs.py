@@ -2,7 +2,8 @@
 
 On each page, blocks marked `python` run one after the other in one namespace, and each line of a
 `bash` block that begins with `medseg` runs as a command, in the order of the page, in a folder
-that holds a made-up study. Blocks marked `console` show what a long run looks like and are not run.
+that holds a made-up study and a small scan. Blocks marked `console` show what a long run looks like
+and are not run.
 """
 
 import re
@@ -11,9 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from medseg.dataset.phantom import write_study
+from medseg import Geometry, Volume, write_volume
+from medseg.dataset.phantom import make_phantom, write_study
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -23,6 +26,12 @@ BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", flags=re.MULTILINE | re.DOT
 def snippets(page: Path) -> list[tuple[str, str]]:
     """Language and text of each block of a page that is to be run."""
     return [(match[1], match[2]) for match in BLOCK.finditer(page.read_text())]
+
+
+def write_scan(path: Path) -> None:
+    """A crop of 1 mm, so small that the bundle in the box answers at once."""
+    array = make_phantom(np.random.default_rng(0))[0].array[:, 20:56, 8:58, :]
+    write_volume(Volume(array, Geometry.from_spacing((1.0, 1.0, 1.0), array.shape[1:])), path)
 
 
 def run_bash(text: str, folder: Path) -> None:
@@ -42,6 +51,7 @@ def run_bash(text: str, folder: Path) -> None:
 def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_study(tmp_path, training=6, unseen=1, seed=0)
+    write_scan(tmp_path / "scan.nii.gz")
     namespace: dict[str, object] = {}
     for language, text in snippets(page):
         if language == "python":
