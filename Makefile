@@ -27,7 +27,7 @@ test-all: setup
 
 coverage: setup
 	$(BIN)/coverage combine --quiet || true
-	$(BIN)/coverage report --skip-covered --fail-under=85
+	$(BIN)/coverage report --skip-covered --fail-under=93
 
 check: setup
 	$(BIN)/ruff format --check src tests bench docs
