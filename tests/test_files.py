@@ -65,3 +65,10 @@ def test_a_full_disk_behind_another_error_is_still_one_sentence(tmp_path: Path) 
             except OSError as error:
                 raise OSError("With tag (5200,9230)\nTraceback ...") from error
     assert not list(tmp_path.iterdir())
+
+
+def test_numpy_tells_of_a_full_disk_in_its_own_way(tmp_path: Path) -> None:
+    with pytest.raises(CannotWrite, match=r"Received: No space left on device\."):  # noqa: SIM117
+        with atomic_folder(tmp_path / "case"):
+            raise OSError("196608 requested and 14272 written")
+    assert not list(tmp_path.iterdir())

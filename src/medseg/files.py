@@ -5,6 +5,7 @@ Whoever is interrupted (Ctrl-C, a full disk, a missing permission) leaves the ol
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -93,7 +94,10 @@ def _flush(path: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """The system's own words; libraries that raise again wrap them in a traceback."""
+    """The system's own words; libraries that raise again wrap them in a traceback, and numpy tells
+    of a full disk by the items that it could not write."""
+    if "requested and" in str(error):
+        return os.strerror(errno.ENOSPC)
     first: BaseException | None = error
     while first is not None:
         if isinstance(first, OSError) and first.strerror:
