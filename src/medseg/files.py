@@ -94,8 +94,10 @@ def _flush(path: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """The system's own words; libraries that raise again wrap them in a traceback, and numpy tells
-    of a full disk by the items that it could not write."""
+    """The system's own words; libraries that raise again wrap them in a traceback.
+
+    numpy tells of a full disk by the items that it could not write.
+    """
     if "requested and" in str(error):
         return os.strerror(errno.ENOSPC)
     first: BaseException | None = error
