@@ -32,6 +32,7 @@
     - BudgetTooShort         less time than the steps before training need
     - TrainingStopped        somebody asked it to stop; its checkpoint is kept
   + EvaluationError          predictions and references that cannot be compared
+    - MissingPredictions     references without a prediction, and no word about what they count
   + MissingDependency        an optional package is not installed
   + NetworkUnavailable       a download could not be made or did not match its checksum
 
@@ -250,6 +251,12 @@ class EvaluationError(MedsegError):
     """Predictions and references cannot be compared."""
 
     code = "evaluation"
+
+
+class MissingPredictions(EvaluationError):
+    """References have no prediction, and nothing was said about what they count."""
+
+    code = "evaluation-missing"
 
 
 class MissingDependency(MedsegError):

@@ -35,7 +35,7 @@ def run(study, *options):
 
 
 def test_evaluate_leaves_tables_and_a_page_and_says_what_is_missing(study):
-    outcome = run(study, "--labels", str(study / "names.json"))
+    outcome = run(study, "--labels", str(study / "names.json"), "--allow-missing")
     assert outcome.exit_code == 0, outcome.output
     assert {path.name for path in (study / "out").iterdir()} == {
         "scores.csv",
@@ -55,7 +55,56 @@ def test_json_is_all_there_is_on_stdout(study):
 
 def test_a_wrong_file_is_one_sentence_and_exit_code_1(study):
     (study / "masks" / "b.nii.gz").write_bytes(b"")
-    outcome = run(study)
+    outcome = run(study, "--allow-missing")
     assert outcome.exit_code == 1
     assert "Traceback" not in outcome.output
     assert not (study / "out").exists()
+
+
+def test_a_missing_prediction_is_refused(study):
+    outcome = run(study)
+    assert outcome.exit_code == 1
+    assert "error [evaluation-missing]" in outcome.output
+    assert "none for 1 of 3 cases (c)" in outcome.output
+    assert not (study / "out").exists()
+
+
+def test_the_table_fits_a_narrow_terminal_and_names_the_definitions(study):
+    outcome = run(
+        study, "--allow-missing", "--surface", "borders", "--region", "everything=1,2",
+        "--tubes", "label_1", "--lesions", "label_1", "--tolerance", "2",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    table = outcome.output.partition("Lesions of")[0]
+    assert max(len(line) for line in table.splitlines()) <= 80
+    for word in ("everything", "clDice", "penalised", "boundary", "sensitivity"):
+        assert word in table
+    assert "Lesions of label_1: 2 of 3 found, 0 invented" in outcome.output
+    assert "Surface: borders. HD95: maximum of both directions. ASSD: pooled." in outcome.output
+    assert "NSD: within 2 mm." in outcome.output
+
+
+def test_what_was_kept_for_a_resume_is_removed(study):
+    (study / "out" / "unfinished").mkdir(parents=True)
+    (study / "out" / "unfinished" / "000001.json").write_text("{}")
+    assert run(study, "--allow-missing").exit_code == 0
+    assert not (study / "out" / "unfinished").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("--surface", "voxels"), "evaluation", "elements or borders"),
+        (("--region", "whole"), "label", "A region is a name"),
+        (("--region", "whole=organ"), "label", "'organ'"),
+        (("--tubes", "vessel"), "label", "'vessel'; there are label_1"),
+        (("--tolerances", "names.json"), "label", "'organ'"),
+        (("--probabilities", "nowhere"), "file-missing", "nothing at nowhere"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_one_sentence(study, words, code, text, monkeypatch):
+    monkeypatch.chdir(study)
+    outcome = run(study, "--allow-missing", *words)
+    assert outcome.exit_code == 1
+    assert f"error [{code}]" in outcome.output
+    assert text in outcome.output

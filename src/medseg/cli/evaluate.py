@@ -6,9 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medseg.cli.console import Console, reporting
+from medseg.cli.scoring_options import (
+    AllowMissing,
+    LabelsFile,
+    Regions,
+    Resample,
+    Surface,
+    Tolerance,
+    TolerancesFile,
+    Tubes,
+    settings_given,
+    structures_given,
+)
 
 if TYPE_CHECKING:
     from medseg.report.score import Evaluation
+    from medseg.report.settings import ScoreSettings
     from medseg.report.summary import LabelSummary, Mean
 
 
@@ -18,52 +31,82 @@ def evaluate(
         Path, typer.Argument(help="Folder of reference masks, one mask, or a data set.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for scores.csv, scores.json, report.html.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(help='JSON with names and values: {"liver": 1}, a dataset.json or a bundle.'),
+    labels: LabelsFile = None,
+    region: Regions = None,
+    surface: Surface = "elements",
+    tolerance: Tolerance = 1.0,
+    tolerances: TolerancesFile = None,
+    tubes: Tubes = None,
+    lesions: Annotated[
+        list[str] | None,
+        typer.Option(help="A label whose parts are judged one by one. Repeatable."),
     ] = None,
-    tolerance: Annotated[
-        float, typer.Option(help="Surface distance in mm that still counts as right (NSD).")
-    ] = 1.0,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Masks number objects: panoptic quality.")
+    ] = False,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(help="Folder of probabilities, a channel for each label: calibration."),
+    ] = None,
+    resample: Resample = False,
+    allow_missing: AllowMissing = False,
     only_predicted: Annotated[
         bool, typer.Option("--only-predicted", help="Leave out cases without a prediction.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Score masks against references: Dice, IoU, surface distances in mm, and a report."""
+    """Score masks against references: overlap, volume, surface distances in mm, and a report."""
     with reporting(as_json=as_json) as console:
-        from medseg.report.names import read_labels
-        from medseg.report.page import remarks, write_report
+        from medseg.report.resume import forget
         from medseg.report.score import evaluate as evaluate_folders
         from medseg.report.tables import as_json as scores_as_json
         from medseg.report.tables import save_scores
 
+        known, regions = structures_given(labels, region)
         evaluation = evaluate_folders(
             predictions,
             references,
-            labels=read_labels(labels) if labels else None,
-            tolerance_mm=tolerance,
+            labels=known,
+            regions=regions,
+            settings=settings_given(
+                surface=surface, tolerance=tolerance, tolerances=tolerances, tubes=tubes,
+                resample=resample, lesions=lesions, instances=instances,
+            ),
+            probabilities=probabilities,
+            allow_missing=allow_missing,
             only_predicted=only_predicted,
+            resume_in=out,
             progress=console.progress,
-        )
+        )  # fmt: skip
         save_scores(evaluation, out)
+        forget(out)
+        show_scores(evaluation, console)
+        from medseg.report.page import remarks, write_report
+
         report = write_report(evaluation, out / "report.html", progress=console.progress)
-        _show(evaluation, console)
         for sentence in remarks(evaluation):
             console.say(sentence)
         console.say(f"Report: {report.resolve()}")
         console.result({**scores_as_json(evaluation), "report": str(report)})
 
 
-def _show(evaluation: "Evaluation", console: Console) -> None:
-    rows = [_row(name, one) for name, one in evaluation.by_label.items()]
-    if len(rows) > 1:
-        rows.append(_row("all", evaluation.overall))
+def show_scores(evaluation: "Evaluation", console: Console) -> None:
+    """Print means as tables of at most 80 columns, and the definitions beneath."""
+    named = list(evaluation.by_label.items())
+    if len(named) > 1:
+        named.append(("all", evaluation.overall))
     console.table(
-        f"{len(evaluation.cases)} cases: means; Dice with its 95 % interval",
-        ("label", "Dice", "HD95 mm", "ASSD mm", "NSD", "missed", "invented"),
-        rows,
+        f"{len(evaluation.cases)} cases: means; Dice with its 95 % interval; distances in mm",
+        ("label", "Dice", "HD95", "ASSD", "NSD", "missed", "invented"),
+        [_row(name, one) for name, one in named],
     )
+    console.table(
+        "More means; volume is predicted minus reference",
+        ("label", "sensitivity", "precision", "volume ml", "boundary IoU", *_optional(evaluation)),
+        [_second_row(name, one, evaluation) for name, one in named],
+    )
+    _show_details(evaluation, console)
+    console.say(_definitions(evaluation.settings))
 
 
 def _row(name: str, summary: "LabelSummary") -> tuple[str, ...]:
@@ -79,8 +122,70 @@ def _row(name: str, summary: "LabelSummary") -> tuple[str, ...]:
     )
 
 
-def _shown(mean: "Mean", digits: int) -> str:
-    return "-" if mean.mean is None else f"{mean.mean:.{digits}f}"
+def _optional(evaluation: "Evaluation") -> tuple[str, ...]:
+    """Columns that are there only where they say something."""
+    tubes = ("clDice",) if evaluation.settings.tubes else ()
+    return (*tubes, "HD95 penalised") if _lost(evaluation) else tubes
+
+
+def _second_row(name: str, summary: "LabelSummary", evaluation: "Evaluation") -> tuple[str, ...]:
+    means = summary.means
+    row = [
+        name,
+        _shown(means["sensitivity"], 3),
+        _shown(means["precision"], 3),
+        _shown(means["volume_difference_ml"], 2, sign=True),
+        _shown(means["boundary_iou"], 3),
+    ]
+    if evaluation.settings.tubes:
+        row.append(_shown(means["cldice"], 3))
+    if _lost(evaluation):
+        penalised = means["hd95"].penalised
+        row.append("-" if penalised is None else f"{penalised:.2f}")
+    return tuple(row)
+
+
+def _lost(evaluation: "Evaluation") -> int:
+    return evaluation.overall.missed + evaluation.overall.false_positive
+
+
+def _show_details(evaluation: "Evaluation", console: Console) -> None:
+    """Lesions, objects and calibration, where there are any."""
+    from medseg.report.details import detection_of, objects_of, reliability_of
+
+    for label in evaluation.labels:
+        parts = detection_of(evaluation, label)
+        if parts is not None:
+            f1 = "-" if parts.f1 is None else f"{parts.f1:.3f}"
+            dice = "-" if parts.mean_lesion_dice is None else f"{parts.mean_lesion_dice:.3f}"
+            console.say(
+                f"Lesions of {label.name}: {parts.found} of {parts.reference_lesions} found, "
+                f"{parts.invented} invented; F1 {f1}, mean Dice of a lesion {dice}."
+            )
+        sure = reliability_of(evaluation, label)
+        if sure is not None:
+            console.say(
+                f"Calibration of {label.name}: ECE {sure.ece:.4f}, Brier score {sure.brier:.4f}."
+            )
+    objects = objects_of(evaluation)
+    if objects is not None:
+        console.say(
+            f"Objects: panoptic quality {_with_interval(objects.pq)}, segmentation "
+            f"{_shown(objects.sq, 3)}, recognition {_shown(objects.rq, 3)}; {objects.tp} matched, "
+            f"{objects.fn} missed, {objects.fp} invented."
+        )
+
+
+def _definitions(settings: "ScoreSettings") -> str:
+    own = f" ({len(settings.tolerances_mm)} of their own)" if settings.tolerances_mm else ""
+    return (
+        f"Surface: {settings.surface}. HD95: maximum of both directions. ASSD: pooled. "
+        f"NSD: within {settings.tolerance_mm:g} mm{own}."
+    )
+
+
+def _shown(mean: "Mean", digits: int, *, sign: bool = False) -> str:
+    return "-" if mean.mean is None else f"{mean.mean:{'+' if sign else ''}.{digits}f}"
 
 
 def _with_interval(mean: "Mean") -> str:

@@ -1,14 +1,19 @@
 """Which prediction belongs to which reference: by the name of the file."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medseg.dataset.description import FILE_NAME, Case, DatasetDescription
-from medseg.dataset.importers import open_dataset
-from medseg.errors import EvaluationError, MissingPath
+from medseg.errors import EvaluationError, MissingPath, MissingPredictions
 from medseg.report.names import read_record
 from medseg.volume.io import is_image_file, stem_of
+
+if TYPE_CHECKING:
+    from medseg.dataset.description import Case, DatasetDescription
+
+_LISTED = 5
+_DESCRIPTION = "medseg-dataset.json"
 
 
 @dataclass(frozen=True)
@@ -21,13 +26,17 @@ class Pair:
         predicted: File of the prediction, or None where there is none.
         entry: The case in its data set, where the references are one.
         image: A file or DICOM folder of the image itself, where one is known.
+        resample: Whether a prediction on another grid is brought onto the reference's.
+        objects_of: Where both masks number objects: the label value that all objects have.
     """
 
     case: str
     reference: Path
     predicted: Path | None
-    entry: Case | None = None
+    entry: "Case | None" = None
     image: Path | None = None
+    resample: bool = False
+    objects_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,32 @@ class Pairs:
 
     all: tuple[Pair, ...]
     extra: tuple[str, ...] = ()
-    dataset: DatasetDescription | None = None
+    dataset: "DatasetDescription | None" = None
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Cases without a prediction."""
         return tuple(pair.case for pair in self.all if pair.predicted is None)
+
+    def read_as(self, *, resample: bool, objects_of: int | None) -> "Pairs":
+        """The same files, read in another way; see `Pair`."""
+        pairs = (replace(pair, resample=resample, objects_of=objects_of) for pair in self.all)
+        return Pairs(tuple(pairs), self.extra, self.dataset)
+
+    def require_all(self) -> None:
+        """Pass if every reference has a prediction.
+
+        Raises:
+            MissingPredictions: If not; the message lists the cases.
+        """
+        if self.missing:
+            raise MissingPredictions(
+                "Every reference has a prediction of its name.",
+                received=f"none for {len(self.missing)} of {len(self.all)} cases "
+                f"({_listed(self.missing)})",
+                cure="Predict them, or pass --allow-missing to count every structure there as "
+                "missed, or --only-predicted to leave these cases out.",
+            )
 
 
 def find_pairs(predictions: Path, references: Path) -> Pairs:
@@ -102,16 +131,16 @@ def find_pairs(predictions: Path, references: Path) -> Pairs:
     return Pairs(tuple(ordered), tuple(sorted(predicted)), dataset)
 
 
-def _dataset(references: Path) -> DatasetDescription | None:
+def _dataset(references: Path) -> "DatasetDescription | None":
     """The data set at this path, or None for a plain folder of masks."""
-    if references.name == FILE_NAME:
-        return open_dataset(references)
-    described = any(
-        (references / name).exists() for name in (FILE_NAME, "dataset.json", "labelsTr")
-    )
-    if references.is_dir() and (described or not _masks(references)):
-        return open_dataset(references)
-    return None
+    names = (_DESCRIPTION, "dataset.json", "labelsTr")
+    described = any((references / name).exists() for name in names)
+    folder = references.is_dir() and (described or not _masks(references))
+    if not folder and references.name != _DESCRIPTION:
+        return None
+    from medseg.dataset.importers import open_dataset
+
+    return open_dataset(references)
 
 
 def _masks(folder: Path) -> list[Path]:
@@ -162,6 +191,45 @@ def _image_beside(reference: Path) -> Path | None:
     stem = stem_of(reference)
     names = (reference.name, f"{stem}_0000{reference.name[len(stem) :]}")
     return next((images / name for name in names if (images / name).is_file()), None)
+
+
+def files_for(pairs: Iterable[Pair], folder: Path, *, what: str) -> dict[str, Path]:
+    """Further files of the cases, by the same names: for example their probabilities.
+
+    Args:
+        pairs: The cases.
+        folder: Where the files are.
+        what: What they are called, for the message.
+
+    Returns:
+        The file of each case by its name.
+
+    Raises:
+        MissingPath: If there is no such folder.
+        EvaluationError: If a case has none, or several.
+    """
+    if not folder.is_dir():
+        raise MissingPath(
+            f"{what} are a folder with a file for each case.",
+            received=f"nothing at {folder}",
+            cure="Check the spelling of the path.",
+        )
+    found = _by_stem(_masks(folder))
+    wanted = [pair.case for pair in pairs if pair.predicted is not None]
+    lacking = [case for case in wanted if case not in found]
+    if lacking:
+        raise EvaluationError(
+            f"{what} are there for every case that was predicted, by the name of the case.",
+            received=f"none for {len(lacking)} of {len(wanted)} ({_listed(lacking)}) in {folder}",
+            cure="Write those too, or leave the option out.",
+        )
+    return {case: found[case] for case in wanted}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED])}{more}"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -1,28 +1,31 @@
 """Many predictions against their references: every case scored, none dropped in silence."""
 
-import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.dataset.description import DatasetDescription, read_case_label
-from medseg.errors import DifferentSpace, EvaluationError, LabelError, MedsegError
-from medseg.metrics.case import LabelScores, score_case
+from medseg.errors import EvaluationError, LabelError
+from medseg.metrics.case import LabelScores
 from medseg.progress import SILENT, Progress
-from medseg.report.names import labels_within, read_record
-from medseg.report.pairs import Pair, Pairs, find_pairs
+from medseg.report.score_one import NamedScores, absent, missed_absent, score_pair
+from medseg.report.masks import read_pair as read_pair
+from medseg.report.names import read_record, structures_within
+from medseg.report.pairs import Pair, Pairs, files_for, find_pairs
+from medseg.report.settings import ScoreSettings
+from medseg.report.structures import Region, Structures
 from medseg.report.summary import LabelSummary, summarise
-from medseg.volume.geometry import Geometry
-from medseg.volume.io import read_label_map
-from medseg.volume.labels import Label, Labels, make_labels
-from medseg.volume.volume import LabelMap
+from medseg.volume.labels import Label, Labels
 
-ABSENT = LabelScores("both_empty", 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
-"""Scores of a structure that neither map holds."""
+if TYPE_CHECKING:
+    from medseg.metrics.calibration import Calibration
+    from medseg.metrics.lesions import LesionScores, PanopticScores
+
+_DEFAULT = ScoreSettings()
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,21 @@ class CaseScores:
 
     Attributes:
         pair: Its files.
-        scores: By label value.
+        scores: By the value of `Evaluation.labels`.
         diagonal_mm: From corner to corner of the grid: no distance can be larger.
+        lesions: Of the structures whose connected parts are judged by themselves, by value.
+        objects: Of masks that number objects.
+        calibration: Of the structures for which there are probabilities, by value.
+        resampled: Whether the prediction was brought onto the grid of the reference.
     """
 
     pair: Pair
     scores: dict[int, LabelScores]
     diagonal_mm: float
+    lesions: Mapping[int, "LesionScores"] = field(default_factory=dict)
+    objects: "PanopticScores | None" = None
+    calibration: Mapping[int, "Calibration"] = field(default_factory=dict)
+    resampled: bool = False
 
     @property
     def mean_dice(self) -> float:
@@ -51,11 +62,13 @@ class Evaluation:
 
     Attributes:
         cases: Ordered by name.
-        labels: The structures that were scored.
+        labels: The structures that were scored. Regions come last and have values that no mask
+            holds; `structures` says what they are made of.
         by_label: Means of each structure by name.
         overall: Means over all structures.
         pairs: Which files were compared, and which were without partner.
-        tolerance_mm: Of the normalised surface Dice.
+        settings: The definitions.
+        structures: Labels and regions.
     """
 
     cases: tuple[CaseScores, ...]
@@ -63,12 +76,23 @@ class Evaluation:
     by_label: dict[str, LabelSummary]
     overall: LabelSummary
     pairs: Pairs
-    tolerance_mm: float
+    settings: ScoreSettings = _DEFAULT
+    structures: Structures = field(default_factory=Structures)
+
+    @property
+    def tolerance_mm(self) -> float:
+        """Of the normalised surface Dice, where a structure has no tolerance of its own."""
+        return self.settings.tolerance_mm
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Scored cases without a prediction: all their structures count as missed."""
         return tuple(case.pair.case for case in self.cases if case.pair.predicted is None)
+
+    @property
+    def resampled(self) -> tuple[str, ...]:
+        """Cases whose prediction had another grid."""
+        return tuple(case.pair.case for case in self.cases if case.resampled)
 
 
 def evaluate(
@@ -76,8 +100,12 @@ def evaluate(
     references: Path,
     *,
     labels: Labels | None = None,
-    tolerance_mm: float = 1.0,
+    regions: Sequence[Region] = (),
+    settings: ScoreSettings = _DEFAULT,
+    probabilities: Path | None = None,
+    allow_missing: bool = False,
     only_predicted: bool = False,
+    resume_in: Path | None = None,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -90,189 +118,164 @@ def evaluate(
     Args:
         predictions: A folder of masks (any format, DICOM-SEG too), or one file.
         references: A folder of masks, one file, or a data set.
-        labels: The structures to score.
-        tolerance_mm: Surface distance that still counts as right, for the surface Dice.
-        only_predicted: Leave out references without a prediction; otherwise all their structures
-            count as missed.
+        labels: The structures to score; () for regions alone.
+        regions: Unions of label values that are scored as structures.
+        settings: The definitions.
+        probabilities: A folder with an image for each case, a channel for each label.
+        allow_missing: Let all structures of a reference without a prediction count as missed.
+        only_predicted: Leave out references without a prediction. Without one of these two such
+            references are refused.
+        resume_in: A folder for results. What was scored there before an interruption is not
+            scored again; `medseg.report.resume.forget` removes it.
         workers: Threads; None for one per core.
         progress: Told after each case.
 
     Raises:
         MissingPath: If a path is not there.
+        MissingPredictions: If a reference has no prediction and nothing is said about it.
         EvaluationError: If nothing fits together.
         DifferentSpace: If a prediction lies on another grid than its reference.
         LabelError: If a mask holds a value without a name, or fractions.
         FileError: If a mask cannot be read.
+        CannotWrite: If what was scored cannot be kept.
     """
     pairs = find_pairs(predictions, references)
-    known = labels or (pairs.dataset.labels if pairs.dataset else None) or _recorded(predictions)
-    chosen = [pair for pair in pairs.all if pair.predicted or not only_predicted]
-    scored: list[CaseScores] = []
-    with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
-        progress.task("Scoring cases", len(chosen)) as task,
-    ):
-        jobs = [pool.submit(_scored, pair, pairs.dataset, known, tolerance_mm) for pair in chosen]
-        try:
-            for job in jobs:
-                scored.append(job.result())
-                task.advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return _concluded(scored, pairs, known, tolerance_mm)
-
-
-def read_pair(
-    pair: Pair, dataset: DatasetDescription | None, labels: Labels | None
-) -> tuple[LabelMap | None, LabelMap]:
-    """The prediction, on the axes of the reference, and the reference.
-
-    Raises:
-        DifferentSpace: If they lie on different grids.
-        LabelError: If one holds a value without a name, or fractions.
-        FileError: If one cannot be read.
-    """
-    if pair.entry is not None and dataset is not None:
-        reference = read_case_label(dataset, pair.entry)
-    else:
-        reference = _read_mask(pair.reference, labels, None)
-    if pair.predicted is None:
-        return None, reference
-    predicted = _read_mask(pair.predicted, labels, reference.geometry)
-    return _on_axes_of(predicted, reference.geometry, pair), reference
-
-
-def _scored(
-    pair: Pair, dataset: DatasetDescription | None, labels: Labels | None, tolerance_mm: float
-) -> CaseScores:
-    """Score a case; an error says in which case it arose."""
-    try:
-        return _score(pair, dataset, labels, tolerance_mm)
-    except MedsegError as error:
-        if pair.case in str(error):
-            raise
-        received = f"{error.received} in case {pair.case}".strip()
-        raise type(error)(error.rule, received=received, cure=error.cure) from error
-
-
-def _score(
-    pair: Pair, dataset: DatasetDescription | None, labels: Labels | None, tolerance_mm: float
-) -> CaseScores:
-    predicted, reference = read_pair(pair, dataset, labels)
-    named = labels or _all_labels([reference, predicted] if predicted else [reference])
-    values = [label.value for label in named]
-    scores = score_case(
-        reference.array if predicted is None else predicted.array,
-        reference.array,
-        values=values,
-        spacing_mm=reference.spacing_mm,
-        tolerance_mm=tolerance_mm,
+    if not (allow_missing or only_predicted):
+        pairs.require_all()
+    known = _known_labels(labels, pairs, predictions)
+    pairs = pairs.read_as(
+        resample=settings.resample, objects_of=_objects_of(pairs, known, settings)
     )
-    if predicted is None:
-        scores = {value: _unpredicted(found.reference_ml) for value, found in scores.items()}
-    extent = np.multiply(reference.geometry.grid_size, reference.spacing_mm)
-    return CaseScores(pair, scores, float(np.linalg.norm(extent)))
+    if known is None and pairs.all and pairs.all[0].objects_of is not None:
+        known = (Label(value=pairs.all[0].objects_of, name="object"),)
+    if known is not None:
+        _require_named(Structures(known, tuple(regions)), settings)
+    chosen = [pair for pair in pairs.all if pair.predicted or not only_predicted]
+    further = files_for(chosen, probabilities, what="Probabilities") if probabilities else {}
+    job = _Job(known, tuple(regions), settings, further, resume_in)
+    scored = job.run(chosen, workers or os.cpu_count() or 1, progress)
+    return _concluded(list(zip(chosen, scored, strict=True)), pairs, job)
 
 
-def _unpredicted(reference_ml: float) -> LabelScores:
-    """A case that was never predicted is missed in every structure, even in absent ones."""
-    return LabelScores("missed", 0.0, 0.0, math.inf, math.inf, math.inf, 0.0, 0.0, reference_ml)
+class _Job:
+    """What is done with every case."""
+
+    def __init__(
+        self,
+        labels: Labels | None,
+        regions: tuple[Region, ...],
+        settings: ScoreSettings,
+        probabilities: Mapping[str, Path],
+        resume_in: Path | None,
+    ) -> None:
+        self.labels, self.regions, self.settings = labels, regions, settings
+        self._probabilities = probabilities
+        self._ledger = None
+        if resume_in is not None:
+            from medseg.report.resume import Ledger
+
+            self._ledger = Ledger(resume_in)
+
+    def run(self, pairs: Sequence[Pair], workers: int, progress: Progress) -> list[NamedScores]:
+        """Score all cases, several at a time; what was scored is kept if one fails."""
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            progress.task("Scoring cases", len(pairs)) as task,
+        ):
+            jobs = [pool.submit(self._scored, pair) for pair in pairs]
+            found = []
+            try:
+                for job in jobs:
+                    found.append(job.result())
+                    task.advance()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                if self._ledger is not None:
+                    self._ledger.stop()
+                raise
+        return found
+
+    def _scored(self, pair: Pair) -> NamedScores:
+        further = self._probabilities.get(pair.case)
+        if self._ledger is None:
+            return score_pair(pair, self.labels, self.regions, self.settings, further)
+        from medseg.report.resume import key_of
+
+        key = key_of(pair, self.labels, self.regions, self.settings, further)
+        known = self._ledger.get(key)
+        if known is None:
+            known = score_pair(pair, self.labels, self.regions, self.settings, further)
+            self._ledger.add(key, known)
+        return known
 
 
-def _concluded(
-    scored: Sequence[CaseScores], pairs: Pairs, known: Labels | None, tolerance_mm: float
-) -> Evaluation:
+def _concluded(scored: Sequence[tuple[Pair, NamedScores]], pairs: Pairs, job: _Job) -> Evaluation:
     """Give every case the same structures, and sum up."""
-    found = sorted({value for case in scored for value in case.scores})
-    labels = known or make_labels(Label(value=v, name=f"label_{v}") for v in found)
-    if not labels:
+    labels = job.labels
+    if labels is None:
+        regions = {region.name for region in job.regions}
+        found = {name for _, one in scored for name in one.scores} - regions
+        values = sorted(int(name.removeprefix("label_")) for name in found)
+        labels = tuple(Label(value=value, name=f"label_{value}") for value in values)
+    structures = Structures(labels, job.regions)
+    if not structures.names:
         raise EvaluationError(
             "There is something to score: a mask holds values above 0.",
             received=f"only background in {len(scored)} cases",
             cure="Check that the references are the masks and not the images, or give --labels.",
         )
-    if any(label.name == "mean" for label in labels):
-        raise LabelError(
-            'No structure is called "mean": so the summary calls all of them together.',
-            received="a label of this name",
-            cure="Give it another name with --labels.",
-        )
-    cases = tuple(
-        CaseScores(
-            case.pair,
-            {label.value: case.scores.get(label.value, _default(case)) for label in labels},
-            case.diagonal_mm,
-        )
-        for case in scored
-    )
+    _require_named(structures, job.settings)
+    keyed = structures.keyed()
+    cases = tuple(_case(pair, one, keyed, job.settings) for pair, one in scored)
     by_label, overall = summarise(
         [list(case.scores.values()) for case in cases],
         [case.diagonal_mm for case in cases],
-        [label.name for label in labels],
+        [label.name for label in keyed],
     )
-    return Evaluation(cases, labels, by_label, overall, pairs, tolerance_mm)
+    return Evaluation(cases, keyed, by_label, overall, pairs, job.settings, structures)
 
 
-def _default(case: CaseScores) -> LabelScores:
-    return ABSENT if case.pair.predicted else _unpredicted(0.0)
+def _case(pair: Pair, one: NamedScores, labels: Labels, settings: ScoreSettings) -> CaseScores:
+    scores = {}
+    for label in labels:
+        tube = label.name in settings.tubes
+        lacking = absent(tube=tube) if pair.predicted else missed_absent(tube=tube)
+        scores[label.value] = one.scores.get(label.name, lacking)
+    return CaseScores(
+        pair=pair,
+        scores=scores,
+        diagonal_mm=one.diagonal_mm,
+        lesions={x.value: one.lesions[x.name] for x in labels if x.name in one.lesions},
+        objects=one.objects,
+        calibration={x.value: one.calibration[x.name] for x in labels if x.name in one.calibration},
+        resampled=one.resampled,
+    )
 
 
-def _recorded(predictions: Path) -> Labels | None:
-    """Names from the record that a prediction leaves beside its masks."""
+def _known_labels(labels: Labels | None, pairs: Pairs, predictions: Path) -> Labels | None:
+    """The labels that are given, else those of the data set, else those of the predictions."""
+    if labels is not None:
+        return labels
+    if pairs.dataset is not None:
+        return pairs.dataset.labels
     folder = predictions if predictions.is_dir() else predictions.parent
-    return labels_within({"labels": read_record(folder).get("labels")}) or None
+    return structures_within({"labels": read_record(folder).get("labels")}).labels or None
 
 
-def _read_mask(path: Path, labels: Labels | None, reference: Geometry | None) -> LabelMap:
-    if path.suffix.lower() != ".dcm":
-        return read_label_map(path, labels)
-    from medseg.volume.dicom_seg import read_segmentation
-
-    label_map = read_segmentation(path, reference=reference)
-    return label_map if labels is None else _renumbered(label_map, labels, path)
-
-
-def _renumbered(label_map: LabelMap, labels: Labels, path: Path) -> LabelMap:
-    """A DICOM-SEG numbers its segments from 1: its names say which values they are here."""
-    value_of = {label.name: label.value for label in labels}
-    value_of |= {label.name.casefold(): label.value for label in labels}
-    lookup = np.zeros(int(label_map.array.max(initial=0)) + 1, np.uint16)
-    present = {int(v) for v in np.unique(label_map.array)} - {0}
-    for label in label_map.labels:
-        value = value_of.get(label.name, value_of.get(label.name.casefold()))
-        if label.value in present and value is None:
-            raise LabelError(
-                "Each segment has the name of a label.",
-                received=f"{label.name!r} in {path.name}, "
-                f"labels {', '.join(known.name for known in labels)}",
-                cure="Name the segments and values with --labels.",
-            )
-        if value is not None and label.value < lookup.size:
-            lookup[label.value] = value
-    return LabelMap(lookup[label_map.array], label_map.geometry, labels, label_map.source)
+def _objects_of(pairs: Pairs, labels: Labels | None, settings: ScoreSettings) -> int | None:
+    """The label of all objects, where masks number them; None where values are labels."""
+    if not (settings.instances or (pairs.dataset is not None and pairs.dataset.instances)):
+        return None
+    if labels is not None and len(labels) != 1:
+        raise LabelError(
+            "Masks that number objects have one label.",
+            received=f"{', '.join(label.name for label in labels) or 'none'}",
+            cure="Name that label with --labels, or leave --instances out.",
+        )
+    return labels[0].value if labels else 1
 
 
-def _on_axes_of(predicted: LabelMap, reference: Geometry, pair: Pair) -> LabelMap:
-    """The prediction with the reference's axes, if it has the same voxels."""
-    if not predicted.geometry.same_space(reference):
-        predicted = predicted.reoriented(reference.orientation)
-    if not predicted.geometry.same_space(reference):
-        try:
-            reference.require_same_space(
-                predicted.geometry, what=f"reference and prediction of case {pair.case}"
-            )
-        except DifferentSpace as error:
-            raise DifferentSpace(
-                error.rule,
-                received=error.received,
-                cure=f"Put the prediction on the reference's grid first: "
-                f"medseg convert {pair.predicted} OUT --reference {pair.reference}.",
-            ) from error
-    return predicted
-
-
-def _all_labels(maps: Iterable[LabelMap]) -> Labels:
-    """The labels of all maps; the same value means the same structure."""
-    by_value = {label.value: label for one in maps for label in one.labels}
-    return make_labels(by_value.values())
+def _require_named(structures: Structures, settings: ScoreSettings) -> None:
+    """Pass if every structure that a setting names is there."""
+    for name in settings.named:
+        structures.values_of(name)

@@ -8,15 +8,31 @@ import numpy.typing as npt
 
 from medseg.metrics.case import LabelScores
 
-OVERLAPS = ("dice", "iou", "nsd")
-"""Scores from 0 to 1 that every case has: averaged over all cases, empty ones too."""
+OVERLAPS = (
+    "dice", "iou", "nsd", "sensitivity", "precision", "specificity", "boundary_iou", "cldice",
+)  # fmt: skip
+"""Scores from 0 to 1, more is better: averaged over all cases, empty ones too; `cldice` only of
+structures that are tubes."""
 
-DISTANCES = ("hd", "hd95", "assd")
+DISTANCES = ("hd", "hd95", "hd95_pooled", "assd", "assd_averaged", "rmsd")
 """Scores in mm, averaged over the cases where prediction and reference both hold the structure."""
 
-METRICS = ("dice", "iou", "hd", "hd95", "assd", "nsd")
+VOLUMES = ("volume_difference_ml", "relative_volume_difference")
+"""Prediction minus reference: 0 is best, the mean is the bias; cases where it is infinite (an
+invented structure, relative to nothing) are left out and counted."""
+
+METRICS = (
+    "dice", "iou", "hd", "hd95", "assd", "nsd",
+    "sensitivity", "precision", "specificity", "volume_difference_ml",
+    "relative_volume_difference", "hd95_pooled", "assd_averaged", "rmsd", "boundary_iou", "cldice",
+)  # fmt: skip
+"""All scores of a structure in a case, in the order of the files."""
+
+METRICS = tuple(m for m in METRICS if m in LabelScores.__dataclass_fields__)  # INTERIM
 
 _RESAMPLES, _SEED = 2000, 20260101
+
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ def summarise(
         diagonals_mm: Diagonal of each case's grid, the penalty for a missed structure.
         names: Names of the structures.
     """
-    weights = _resamples(len(cases))
+    weights = resamples(len(cases))
     status = np.array([[scores.status for scores in case] for case in cases]).reshape(
         -1, len(names)
     )
@@ -80,8 +96,8 @@ def summarise(
     by_label: list[dict[str, Mean]] = [{} for _ in names]
     overall: dict[str, Mean] = {}
     for metric in METRICS:
-        numbers = np.array([[getattr(scores, metric) for scores in case] for case in cases])
-        numbers = numbers.reshape(status.shape)
+        found = [[getattr(scores, metric) for scores in case] for case in cases]
+        numbers = np.array(found, np.float64).reshape(status.shape)
         penalised = None
         if metric in DISTANCES:
             penalised = np.where(np.isinf(numbers), penalty, numbers)
@@ -96,13 +112,13 @@ def summarise(
     return labels, _summary(status, overall)
 
 
-def mean_of(numbers: npt.NDArray[np.float64]) -> Mean:
+def mean_of(numbers: Numbers) -> Mean:
     """The mean over structures of the means over cases, with its interval.
 
     Args:
         numbers: Scores of shape (cases, structures); NaN where there is none.
     """
-    return _mean(numbers, _resamples(len(numbers)), None)
+    return _mean(numbers, resamples(len(numbers)), None)
 
 
 def _summary(status: npt.NDArray[np.str_], means: dict[str, Mean]) -> LabelSummary:
@@ -111,27 +127,25 @@ def _summary(status: npt.NDArray[np.str_], means: dict[str, Mean]) -> LabelSumma
 
 
 def _mean(
-    numbers: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64],
-    penalised: npt.NDArray[np.float64] | None,
+    numbers: Numbers,
+    weights: Numbers,
+    penalised: Numbers | None,
 ) -> Mean:
     """The mean of column means of (cases, structures), NaN left out, and its interval."""
     valid = np.isfinite(numbers)
     n = int(valid.any(axis=1).sum())
-    worst = None if penalised is None else _finite(_column_means(penalised, None))
+    worst = None if penalised is None else _finite(column_means(penalised, None))
     if n == 0:
         return Mean(None, None, None, 0, worst)
-    mean = _finite(_column_means(numbers, None))
+    mean = _finite(column_means(numbers, None))
     if n < 2:
         return Mean(mean, None, None, n, worst)
-    spread = _column_means(numbers, weights)
+    spread = column_means(numbers, weights)
     low, high = np.nanpercentile(spread, (2.5, 97.5))
     return Mean(mean, float(low), float(high), n, worst)
 
 
-def _column_means(
-    numbers: npt.NDArray[np.float64], weights: npt.NDArray[np.float64] | None
-) -> npt.NDArray[np.float64]:
+def column_means(numbers: Numbers, weights: Numbers | None) -> Numbers:
     """Mean over columns of each column's weighted mean, for each row of weights; NaN left out."""
     valid = np.isfinite(numbers)
     rows = np.ones((1, len(numbers))) if weights is None else weights
@@ -144,11 +158,11 @@ def _column_means(
     return np.asarray(means)
 
 
-def _finite(means: npt.NDArray[np.float64]) -> float | None:
+def _finite(means: Numbers) -> float | None:
     return float(means[0]) if np.isfinite(means[0]) else None
 
 
-def _resamples(cases: int) -> npt.NDArray[np.float64]:
+def resamples(cases: int) -> Numbers:
     """How often each case is drawn in each resample, shape (_RESAMPLES, cases)."""
     generator = np.random.default_rng(_SEED)
     if cases == 0:

@@ -10,6 +10,7 @@ from typing import Any
 
 from medseg import __version__
 from medseg.files import write_text
+from medseg.report.details import columns_of, detail_row, details_of
 from medseg.report.score import CaseScores, Evaluation
 from medseg.report.summary import DISTANCES, METRICS, LabelSummary
 
@@ -19,11 +20,26 @@ DEFINITIONS = {
     "hd": "largest surface distance in mm; both empty 0, one empty infinite (null)",
     "hd95": "larger of the two directed 95th percentiles of the surface distances, in mm",
     "assd": "mean of the surface distances of both directions together, in mm",
-    "nsd": "share of both surfaces' voxels within the tolerance of the other surface",
-    "surface": "voxels of the mask with a face neighbour outside it; distances between centres",
+    "nsd": "share of both surfaces that lies within the tolerance of the other surface",
+    "sensitivity": "share of the reference that was found",
+    "precision": "share of the prediction that is right",
+    "specificity": "share of all voxels outside the reference that the prediction left out too",
+    "volume_difference_ml": "predicted minus reference volume",
+    "relative_volume_difference": "the same over the reference volume; infinite (null) if invented",
+    "hd95_pooled": "95th percentile of the surface distances of both directions together, in mm",
+    "assd_averaged": "mean of the two directed mean surface distances, in mm",
+    "rmsd": "root of the mean squared surface distance of both directions together, in mm",
+    "boundary_iou": "IoU of the two masks' voxels near their own surface",
+    "cldice": "share of each centre line in the other mask, as a harmonic mean; tubes only",
+    "surface": "what a surface is made of; see surface_definitions",
     "mean": "overlaps: over all cases; distances: over cases where both masks hold the structure",
     "penalised": "distances over all but both-empty cases, one empty mask counting the diagonal",
     "interval": "95 % percentile bootstrap over cases, seeded",
+}
+
+SURFACES = {
+    "elements": "triangles between voxel corners, weighted by area, as surface-distance",
+    "borders": "voxels with a face neighbour outside, between centres, as MONAI and MedPy",
 }
 
 
@@ -45,38 +61,61 @@ def save_scores(evaluation: Evaluation, out: Path) -> None:
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Everything as JSON holds it: infinite distances are null, and `status` says why."""
     summary = {name: _summary(one) for name, one in evaluation.by_label.items()}
-    return {
+    content = {
         "cases": score_rows(evaluation),
         "summary": {**summary, "mean": _summary(evaluation.overall)},
         "missing_predictions": list(evaluation.missing),
         "not_scored": sorted(set(evaluation.pairs.missing) - set(evaluation.missing)),
         "without_reference": list(evaluation.pairs.extra),
+        "resampled": list(evaluation.resampled),
         "tolerance_mm": evaluation.tolerance_mm,
-        "definitions": DEFINITIONS,
+        "settings": settings_of(evaluation),
+        "definitions": {**DEFINITIONS, "surface": SURFACES[evaluation.settings.surface]},
         "medseg_version": __version__,
+    }
+    return content | details_of(evaluation)
+
+
+def settings_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The definitions by name, as JSON holds them."""
+    settings = evaluation.settings
+    names = evaluation.structures.names
+    return {
+        "surface": settings.surface,
+        "hd95": "maximum of the two directed percentiles",
+        "assd": "pooled",
+        "tolerances_mm": {name: settings.tolerance_of(name) for name in names},
+        "regions": {one.name: list(one.values) for one in evaluation.structures.regions},
+        "tubes": list(settings.tubes),
     }
 
 
 def score_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row for each case and structure; None for an infinite distance."""
-    return [row for case in evaluation.cases for row in _rows_of(case, evaluation)]
+    """One row for each case and structure; None for what is infinite or not defined."""
+    further = columns_of(evaluation)
+    return [row for case in evaluation.cases for row in _rows_of(case, evaluation, further)]
 
 
-def _rows_of(case: CaseScores, evaluation: Evaluation) -> list[dict[str, Any]]:
+def _rows_of(
+    case: CaseScores, evaluation: Evaluation, further: tuple[str, ...]
+) -> list[dict[str, Any]]:
     rows = []
     for label in evaluation.labels:
         scores = case.scores[label.value]
         row: dict[str, Any] = {"case": case.pair.case, "label": label.name}
-        for metric in METRICS:
-            number = getattr(scores, metric)
-            row[metric] = number if math.isfinite(number) else None
+        row |= {metric: _finite(getattr(scores, metric)) for metric in METRICS}
         row |= {
             "status": scores.status,
             "predicted_ml": scores.predicted_ml,
             "reference_ml": scores.reference_ml,
+            "diagonal_mm": case.diagonal_mm,
         }
-        rows.append(row)
+        rows.append(row | detail_row(case, label, further))
     return rows
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _summary(summary: LabelSummary) -> dict[str, Any]:

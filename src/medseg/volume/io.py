@@ -234,11 +234,7 @@ def _whole(array: AnyArray, path: Path) -> IntArray:
     """The same values as integers; the smallest unsigned type where they were floating."""
     whole = array.dtype.kind != "f" or bool((np.isfinite(array) & (array == np.rint(array))).all())
     if not whole:
-        raise LabelError(
-            f"{path} must hold whole label values.",
-            received="fractions or no numbers",
-            cure="Round them, or resample the label map as labels (nearest or by vote).",
-        )
+        raise _not_whole(array, path)
     lowest, largest = array.min(), array.max()
     if lowest < 0 or largest > LARGEST_LABEL:
         raise LabelError(
@@ -247,3 +243,21 @@ def _whole(array: AnyArray, path: Path) -> IntArray:
             cure="Renumber them.",
         )
     return array if array.dtype.kind in "iu" else array.astype(np.min_scalar_type(int(largest)))
+
+
+def _not_whole(array: AnyArray, path: Path) -> LabelError:
+    """What else a label map holds: values that are no numbers, or fractions."""
+    missing = int(array.size - np.isfinite(array).sum())
+    rule = f"{path} must hold whole label values."
+    if missing:
+        return LabelError(
+            rule,
+            received=f"{missing} voxels that are no number (NaN or infinite)",
+            cure="Set them to 0 if they are background, or write the label map again.",
+        )
+    fractions = array[array != np.rint(array)]
+    return LabelError(
+        rule,
+        received=f"fractions in {fractions.size} voxels, such as {fractions[0]:.6g}",
+        cure="Round them, or resample the label map as labels (nearest or by vote).",
+    )
