@@ -112,10 +112,7 @@ class Plan(BaseModel):
             raise ValueError("a 2d plan has a 2D network and a patch with K = 1, a 3D plan neither")
         if min(self.spacing_mm) <= 0 or min(self.patch_size) < 1:
             raise ValueError("spacings and patch sizes are positive")
-        for axis in range(dims):
-            step = 1
-            for strides in self.network.strides:
-                step *= strides[axis]
+        for axis, step in enumerate(self.network.divisor):
             if self.patch_size[axis] % step:
                 raise ValueError(f"the patch size along axis {axis} is a multiple of {step}")
         return self

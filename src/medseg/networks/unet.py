@@ -1,6 +1,5 @@
 """nnU-Net's plain U-Net: strided encoder, transposed-convolution decoder, skips at each stage."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -26,7 +25,7 @@ class PlainUNet(Network):
     def __init__(self, spec: PlainUNetSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.divisor = spec_divisor(spec)
+        self.divisor = spec.divisor
         self.encoder = _encoder(spec)
         self.ups, self.decoder = _decoder(spec)
         coarsest = len(spec.features) - 1 if spec.deep_supervision else 1
@@ -77,11 +76,6 @@ class PlainUNet(Network):
         for up, stage in zip(self.ups, self.decoder, strict=True):
             features = stage(torch.cat((up(features), skips.pop()), dim=1))
             yield features
-
-
-def spec_divisor(spec: PlainUNetSpec) -> tuple[int, ...]:
-    """Voxels along each axis that become one voxel at the coarsest stage."""
-    return tuple(math.prod(steps) for steps in zip(*spec.strides, strict=True))
 
 
 def _levels(spec: PlainUNetSpec) -> Sequence[int]:
