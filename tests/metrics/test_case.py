@@ -27,7 +27,9 @@ def test_a_shifted_cube_scores_as_reckoned_by_hand():
     reference, predicted = empty(), empty()
     reference[2:5, 2:5, 2:5] = 1
     predicted[3:6, 2:5, 2:5] = 1
-    scores = score_case(predicted, reference, values=[1], spacing_mm=(2.0, 1.0, 1.0))[1]
+    scores = score_case(
+        predicted, reference, values=[1], spacing_mm=(2.0, 1.0, 1.0), surface="borders"
+    )[1]
     assert scores.dice == pytest.approx(2 * 18 / 54)
     assert scores.iou == pytest.approx(18 / 36)
     assert scores.hd == pytest.approx(2.0)
@@ -40,11 +42,14 @@ def test_a_shifted_cube_scores_as_reckoned_by_hand():
 def test_two_voxels_two_millimetres_apart():
     reference, predicted = empty(), empty()
     reference[1, 1, 1], predicted[1, 3, 1] = 1, 1
-    scores = score_case(predicted, reference, values=[1], spacing_mm=ONE_MM)[1]
+    scores = score_case(predicted, reference, values=[1], spacing_mm=ONE_MM, surface="borders")[1]
     assert (scores.dice, scores.hd, scores.hd95, scores.assd) == (0.0, 2.0, 2.0, 2.0)
     assert scores.nsd == 0.0
     assert (
-        score_case(predicted, reference, values=[1], spacing_mm=ONE_MM, tolerance_mm=2)[1].nsd == 1
+        score_case(
+            predicted, reference, values=[1], spacing_mm=ONE_MM, surface="borders", tolerance_mm=2
+        )[1].nsd
+        == 1
     )
 
 
@@ -63,10 +68,14 @@ def test_empty_masks_are_told_apart_and_never_flattered():
 def test_a_2d_image_has_an_outline_and_not_two_faces():
     reference, predicted = empty((9, 9, 1)), empty((9, 9, 1))
     reference[1:8, 1:8], predicted[2:7, 2:7] = 1, 1
-    flat = score_case(predicted, reference, values=[1], spacing_mm=(1.0, 1.0, 5.0))[1]
+    flat = score_case(
+        predicted, reference, values=[1], spacing_mm=(1.0, 1.0, 5.0), surface="borders"
+    )[1]
     assert flat.hd == pytest.approx(math.sqrt(2))
     assert flat.assd == pytest.approx((16 * 1 + 20 * 1 + 4 * math.sqrt(2)) / (16 + 24))
-    without_k = score_case(predicted[..., 0], reference[..., 0], values=[1], spacing_mm=(1.0, 1.0))
+    without_k = score_case(
+        predicted[..., 0], reference[..., 0], values=[1], spacing_mm=(1.0, 1.0), surface="borders"
+    )
     assert without_k[1].hd == flat.hd
 
 

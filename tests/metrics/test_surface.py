@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from medseg.metrics.surface import SurfaceDistances, surface_distances
+from medseg.metrics.surface import Surface, SurfaceDistances, surface_distances
 
 
 def points(*rows):
-    return np.array(rows, np.int32)
+    return Surface(np.array(rows, np.int32))
 
 
 def test_two_voxels_two_steps_apart_are_as_far_as_their_spacing_says():

@@ -1,5 +1,6 @@
 """How much of two masks is the same: counts of voxels, and what follows from them."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,3 +50,47 @@ class Overlap:
         """
         union = self.predicted + self.reference - self.both
         return self.both / union if union else 1.0
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the reference that was found (recall): 1.0 if both are empty.
+
+        0.0 if only the reference is empty: what was found there is not there.
+        """
+        if self.reference:
+            return self.both / self.reference
+        return 0.0 if self.predicted else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Share of the prediction that is right: 1.0 if both are empty.
+
+        0.0 if only the prediction is empty: nothing right was predicted.
+        """
+        if self.predicted:
+            return self.both / self.predicted
+        return 0.0 if self.reference else 1.0
+
+    def specificity(self, voxels: int) -> float:
+        """Share of what lies outside of the reference that the prediction leaves out.
+
+        Close to 1 for any small structure in a large image. 1.0 if the reference fills the image.
+
+        Args:
+            voxels: Of the whole image.
+        """
+        outside = voxels - self.reference
+        return (outside - (self.predicted - self.both)) / outside if outside else 1.0
+
+    @property
+    def relative_volume_difference(self) -> float:
+        """Prediction minus reference, as a share of the reference.
+
+        0.0 if both are empty, -1.0 if only the prediction is, inf if only the reference is.
+
+        Source:
+            Heimann et al., IEEE TMI 28(8), 2009, where it is a percentage.
+        """
+        if self.reference:
+            return (self.predicted - self.reference) / self.reference
+        return math.inf if self.predicted else 0.0
