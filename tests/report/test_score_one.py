@@ -5,7 +5,7 @@ import pytest
 
 from medseg.errors import LabelError
 from medseg.metrics.case import score_case
-from medseg.report.score_one import absent, missed_absent, score_pair
+from medseg.report.score_one import score_pair
 from medseg.report.pairs import Pair
 from medseg.report.settings import ScoreSettings
 from medseg.report.structures import Region
@@ -77,12 +77,6 @@ def test_what_was_never_predicted_is_missed_even_where_it_is_absent(boxes, study
     rim = found["rim"]
     assert (rim.dice, rim.hd95, rim.reference_ml, rim.volume_difference_ml) == (0, math.inf, 0, 0)
     assert rim.cldice == 0.0
-
-
-def test_templates_of_what_is_not_there():
-    assert (absent(tube=False).status, absent(tube=False).cldice) == ("both_empty", None)
-    assert (absent(tube=True).dice, absent(tube=True).cldice) == (1.0, 1.0)
-    assert (missed_absent(tube=True).status, missed_absent(tube=True).hd) == ("missed", math.inf)
 
 
 def spots(boxes, *centres):

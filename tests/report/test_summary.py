@@ -1,20 +1,26 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from medseg.metrics.case import LabelScores
-from medseg.report.summary import summarise
+from medseg.metrics.case import LabelScores, score_case
+from medseg.report.summary import DISTANCES, METRICS, OVERLAPS, VOLUMES, summarise
 
-INF = math.inf
-OK = {"iou": 0.5, "nsd": 0.5, "predicted_ml": 1.0, "reference_ml": 1.0}
-MISSED = LabelScores("missed", 0.0, 0.0, INF, INF, INF, 0.0, 0.0, 1.0)
-INVENTED = LabelScores("false_positive", 0.0, 0.0, INF, INF, INF, 0.0, 1.0, 0.0)
-NOTHING = LabelScores("both_empty", 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+MISSED = LabelScores.unpredicted(1.0)
+NOTHING = LabelScores.absent()
+INVENTED = score_case(
+    np.ones((1, 1, 1), np.uint8), np.zeros((1, 1, 1), np.uint8), values=[1], spacing_mm=(10, 10, 10)
+)[1]
 
 
 def found(dice, distance):
-    return LabelScores("ok", dice=dice, hd=distance, hd95=distance, assd=distance, **OK)
+    """A structure that both masks hold; all its distances are the same."""
+    return replace(
+        INVENTED, status="ok", dice=dice, iou=0.5, nsd=0.5, boundary_iou=0.5,
+        relative_volume_difference=0.1, volume_difference_ml=-0.5,
+        **dict.fromkeys(DISTANCES, distance),
+    )  # fmt: skip
 
 
 def test_no_average_hides_what_was_missed_or_invented():
@@ -59,3 +65,30 @@ def test_the_same_scores_give_the_same_interval_and_one_case_gives_none():
     assert summarise(cases, [9.0] * 3, ["a"]) == summarise(cases, [9.0] * 3, ["a"])
     alone = summarise(cases[:1], [9.0], ["a"])[1].means["dice"]
     assert (alone.mean, alone.ci_low, alone.n) == (0.9, None, 1)
+
+
+def test_every_distance_has_a_penalised_mean_and_no_other_score():
+    cases = [[found(0.9, 2.0)], [MISSED], [INVENTED], [NOTHING]]
+    means = summarise(cases, [100.0] * 4, ["liver"])[0]["liver"].means
+    assert set(METRICS) == set(means) == {*OVERLAPS, *DISTANCES, *VOLUMES}
+    for metric in METRICS:
+        if metric in DISTANCES:
+            assert (means[metric].n, means[metric].mean) == (1, 2.0)
+            assert means[metric].penalised == pytest.approx((2 + 100 + 100) / 3)
+        else:
+            assert means[metric].penalised is None
+
+
+def test_volumes_are_means_of_signed_differences_and_infinite_ones_are_left_out():
+    cases = [[found(0.9, 2.0)], [MISSED], [INVENTED], [NOTHING]]
+    means = summarise(cases, [100.0] * 4, ["liver"])[0]["liver"].means
+    assert means["volume_difference_ml"].mean == pytest.approx((-0.5 - 1.0 + 1.0 + 0.0) / 4)
+    assert means["relative_volume_difference"].n == 3
+    assert means["relative_volume_difference"].mean == pytest.approx((0.1 - 1.0 + 0.0) / 3)
+
+
+def test_only_tubes_have_a_mean_cldice():
+    means = summarise([[found(0.9, 2.0)], [NOTHING]], [9.0] * 2, ["liver"])[0]["liver"].means
+    assert (means["cldice"].mean, means["cldice"].n) == (None, 0)
+    tubes = [[LabelScores.absent(tube=True)], [LabelScores.unpredicted(1.0, tube=True)]]
+    assert summarise(tubes, [9.0] * 2, ["v"])[0]["v"].means["cldice"].mean == pytest.approx(0.5)

@@ -8,6 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from medseg import __version__
 from medseg.files import write_text
 from medseg.report.compare import Comparison
@@ -60,6 +63,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "conclusion": comparison.headline,
         "cases": list(comparison.cases),
         "labels": list(comparison.labels),
+        "numbers": {name: _numbers(one) for name, one in comparison.numbers.items()},
         "means": means,
         "differences": [_finite(asdict(one)) for one in comparison.differences],
         "ranking": {**rankings, "mean": _ranking(comparison.ranking)},
@@ -67,6 +71,11 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "definitions": DEFINITIONS,
         "medseg_version": __version__,
     }
+
+
+def _numbers(scores: npt.NDArray[np.float64]) -> list[list[float | None]]:
+    """Scores of a model, a list of the structures for each case; null where not defined."""
+    return [[x if math.isfinite(x) else None for x in row] for row in scores.tolist()]
 
 
 def _ranking(ranking: Ranking) -> dict[str, Any]:

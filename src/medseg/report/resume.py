@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from medseg import __version__
 from medseg.files import write_text
-from medseg.report.score_one import NamedScores
 from medseg.report.pairs import Pair
+from medseg.report.score_one import NamedScores
 from medseg.report.settings import ScoreSettings
 from medseg.report.structures import Region
 from medseg.volume.labels import Labels

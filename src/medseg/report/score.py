@@ -12,10 +12,10 @@ import numpy as np
 from medseg.errors import EvaluationError, LabelError
 from medseg.metrics.case import LabelScores
 from medseg.progress import SILENT, Progress
-from medseg.report.score_one import NamedScores, absent, missed_absent, score_pair
 from medseg.report.masks import read_pair as read_pair
 from medseg.report.names import read_record, structures_within
 from medseg.report.pairs import Pair, Pairs, files_for, find_pairs
+from medseg.report.score_one import NamedScores, score_pair
 from medseg.report.settings import ScoreSettings
 from medseg.report.structures import Region, Structures
 from medseg.report.summary import LabelSummary, summarise
@@ -239,7 +239,11 @@ def _case(pair: Pair, one: NamedScores, labels: Labels, settings: ScoreSettings)
     scores = {}
     for label in labels:
         tube = label.name in settings.tubes
-        lacking = absent(tube=tube) if pair.predicted else missed_absent(tube=tube)
+        lacking = (
+            LabelScores.absent(tube=tube)
+            if pair.predicted
+            else LabelScores.unpredicted(0.0, tube=tube)
+        )
         scores[label.value] = one.scores.get(label.name, lacking)
     return CaseScores(
         pair=pair,

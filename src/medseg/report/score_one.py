@@ -1,8 +1,7 @@
 """One case scored: every structure, and where asked its lesions, objects and probabilities."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,16 +85,6 @@ def score_pair(
         raise type(error)(error.rule, received=received, cure=error.cure) from error
 
 
-def missed_absent(*, tube: bool) -> LabelScores:
-    """Scores of a structure that is not there, in a case that was never predicted."""
-    return replace(_templates(tube)[0], reference_ml=0.0)  # INTERIM volume_difference_ml=0.0
-
-
-def absent(*, tube: bool) -> LabelScores:
-    """Scores of a structure that neither mask holds."""
-    return _templates(tube)[1]
-
-
 def _score(
     pair: Pair,
     labels: Labels | None,
@@ -115,7 +104,9 @@ def _score(
         scores |= _layer_scores(layer, geometry.spacing_mm, settings)
     if pair.predicted is None:
         scores = {
-            name: missed_absent(tube=name in settings.tubes) if one.status == "both_empty" else one
+            name: LabelScores.unpredicted(0.0, tube=name in settings.tubes)
+            if one.status == "both_empty"
+            else one
             for name, one in scores.items()
         }
     extent = np.multiply(geometry.grid_size, geometry.spacing_mm)
@@ -162,23 +153,11 @@ def _layer_scores(
             values=list(value_of.values()),
             spacing_mm=spacing_mm,
             tolerance_mm=tolerance,
-            # INTERIM surface=settings.surface,
-            # INTERIM tubes=tuple(v for n, v in value_of.items() if n in settings.tubes),
+            surface=settings.surface,
+            tubes=[value for name, value in value_of.items() if name in settings.tubes],
         )
         found |= {name: scores[value] for name, value in value_of.items()}
     return found
-
-
-@lru_cache(maxsize=2)
-def _templates(tube: bool) -> tuple[LabelScores, LabelScores]:
-    """Scores of one missed voxel, and of nothing at all."""
-    nothing, voxel = np.zeros((1, 1, 1), np.uint8), np.ones((1, 1, 1), np.uint8)
-    tubes = (1,) if tube else ()
-    missed, empty = (
-        score_case(nothing, there, values=[1], spacing_mm=(1.0, 1.0, 1.0))[1]  # INTERIM tubes
-        for there in (voxel, nothing)
-    )
-    return missed, empty
 
 
 def _lesions(

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from medseg.errors import EvaluationError
-
-SurfaceKind = Literal["elements", "borders"]  # INTERIM
+from medseg.metrics.surface import SurfaceKind
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ METRICS = (
 )  # fmt: skip
 """All scores of a structure in a case, in the order of the files."""
 
-METRICS = tuple(m for m in METRICS if m in LabelScores.__dataclass_fields__)  # INTERIM
-
 _RESAMPLES, _SEED = 2000, 20260101
 
 Numbers = npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ from typing import Any
 from medseg import __version__
 from medseg.files import write_text
 from medseg.report.details import columns_of, detail_row, details_of
+from medseg.report.inputs import inputs_of
 from medseg.report.score import CaseScores, Evaluation
 from medseg.report.summary import DISTANCES, METRICS, LabelSummary
 
@@ -70,6 +71,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "resampled": list(evaluation.resampled),
         "tolerance_mm": evaluation.tolerance_mm,
         "settings": settings_of(evaluation),
+        "inputs": inputs_of(evaluation),
         "definitions": {**DEFINITIONS, "surface": SURFACES[evaluation.settings.surface]},
         "medseg_version": __version__,
     }
