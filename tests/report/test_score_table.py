@@ -9,6 +9,7 @@ from medseg.report.score import evaluate
 from medseg.report.score_table import read_scores, table_of
 from medseg.report.summary import METRICS
 from medseg.report.tables import save_scores
+from medseg.volume.io import write_label_map
 
 
 @pytest.fixture
@@ -32,6 +33,14 @@ def test_what_json_cannot_hold_comes_back(evaluation):
     assert table.status[at] == "missed"
     assert table.numbers["hd95"][at] == math.inf
     assert table.numbers["dice"][at] == 0.0
+
+
+def test_no_status_is_cut_short(boxes, study):
+    write_label_map(boxes.make_map(), study / "masks" / "d_forgotten.nii.gz")
+    table = table_of(evaluate(study / "masks", study / "labelsTr", labels=boxes.labels))
+    at = table.cases.index("d_forgotten"), table.labels.index("rim")
+    assert table.status[at] == "false_positive"
+    assert table.numbers["hd95"][at] == math.inf
 
 
 def test_a_part_has_the_order_that_is_asked_for(evaluation):

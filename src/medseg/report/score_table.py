@@ -15,6 +15,9 @@ from medseg.report.score import Evaluation
 from medseg.report.summary import DISTANCES, METRICS
 from medseg.report.tables import score_rows, settings_of
 
+_STATUS = "<U14"
+"""Long enough for "false_positive": numpy would cut it to the length of the first word."""
+
 Numbers = npt.NDArray[np.float64]
 
 
@@ -100,7 +103,7 @@ def _table(rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> ScoreTabl
         (row["case"], row["label"]): (cases.index(row["case"]), labels.index(row["label"]))
         for row in rows
     }
-    status = np.full(shape, "both_empty")
+    status = np.full(shape, "both_empty", dtype=_STATUS)
     diagonals = np.full(len(cases), np.nan)
     numbers = {metric: np.full(shape, np.nan) for metric in METRICS}
     for row in rows:
