@@ -150,8 +150,7 @@ def score_case(
     flat = [labels.reshape(-1) for labels in maps]
     counts = count(flat[0], flat[1], (_words(flat[0]), _words(flat[1])), structure_of, len(values))
     overlaps = [Overlap(int(p), int(r), int(both)) for p, r, both in counts[1:]]
-    outside = _read_only(np.zeros(maps[0].shape[2], maps[0].dtype))
-    borders = [find_borders(labels, outside, structure_of) for labels in maps]
+    borders = [find_borders(labels, structure_of) for labels in maps]
     boundaries = boundary_overlaps(
         maps,
         (borders[0], borders[1]),
@@ -161,7 +160,7 @@ def score_case(
     )
     if surface == "elements":
         measures = _measures(spacing, maps[0].shape)
-        parts = [find_elements(labels, outside, structure_of) for labels in maps]
+        parts = [find_elements(labels, structure_of) for labels in maps]
         size = tuple(n + 1 if n > 1 or axis else 1 for axis, n in enumerate(maps[0].shape))
         surfaces = [_surfaces(found, size, len(values), measures) for found in parts]
     else:

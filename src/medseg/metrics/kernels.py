@@ -62,15 +62,6 @@ def tally(voxels: IntArray, there: int, back: int, times: int) -> None:
 
 
 @compiled
-def row_of(labels: IntArray, outside: IntArray, i: int, j: int) -> IntArray:
-    """The voxels of one row; background where there is none."""
-    if i < 0 or j < 0 or i >= labels.shape[0] or j >= labels.shape[1]:
-        return outside
-    row: IntArray = labels[i, j]
-    return row
-
-
-@compiled
 def grown(found: IntArray) -> IntArray:
     """The same rows with space for as many more."""
     larger = np.empty((2 * found.shape[0], found.shape[1]), found.dtype)
@@ -79,65 +70,74 @@ def grown(found: IntArray) -> IntArray:
 
 
 @compiled
-def find_borders(labels: IntArray, outside: IntArray, structure_of: IntArray) -> IntArray:
+def compare(own: IntArray, a: IntArray, b: IntArray, differs: AnyArray) -> None:
+    """Set what is not 0 where voxels differ from either neighbour; what is set stays."""
+    for n in range(own.size):
+        differs[n] |= (own[n] ^ a[n]) | (own[n] ^ b[n])
+
+
+@compiled
+def find_borders(labels: IntArray, structure_of: IntArray) -> IntArray:
     """All border voxels of all structures, in the order of the grid.
 
     Args:
         labels: Label values, shape (I, J, K), contiguous.
-        outside: A row of background, shape (K,), of the same type.
         structure_of: Label value -> structure, as for `count`.
 
     Returns:
         Structure and flat index of each, shape (n, 2).
     """
     size_i, size_j, size_k = labels.shape
+    size = size_j * size_k
     found, n = np.empty((1024, 2), np.int64), 0
-    differs = np.zeros((size_k + 7) // 8 * 8, labels.dtype)
+    outside = np.zeros(size, labels.dtype)
+    differs = np.zeros((size + 7) // 8 * 8, labels.dtype)
     words = differs.view(np.uint64)
+    step = differs.size // words.size
     for i in range(size_i):
-        for j in range(size_j):
-            own = labels[i, j]
-            _borders_in_row(labels, outside, i, j, differs)
-            for word in range(words.size):
-                if words[word] == 0:
-                    continue
-                step = differs.size // words.size
-                for k in range(word * step, min(word * step + step, size_k)):
-                    structure = structure_of[own[k]]
-                    if structure > 0 and differs[k] != 0:
-                        if n == found.shape[0]:
-                            found = grown(found)
-                        found[n, 0], found[n, 1] = structure, (i * size_j + j) * size_k + k
-                        n += 1
+        own = labels[i].reshape(-1)
+        differs[:] = 0
+        if size_i > 1 or size == 1:
+            above = labels[i - 1].reshape(-1) if i > 0 else outside
+            below = labels[i + 1].reshape(-1) if i + 1 < size_i else outside
+            compare(own, above, below, differs[:size])
+        _borders_in_plane(own, outside, size_k, differs[:size])
+        for word in range(words.size):
+            if words[word] == 0:
+                continue
+            for m in range(word * step, min(word * step + step, size)):
+                structure = structure_of[own[m]]
+                if structure > 0 and differs[m] != 0:
+                    if n == found.shape[0]:
+                        found = grown(found)
+                    found[n, 0], found[n, 1] = structure, i * size + m
+                    n += 1
     return found[:n].copy()
 
 
 @compiled
-def _borders_in_row(labels: IntArray, outside: IntArray, i: int, j: int, differs: AnyArray) -> None:
-    """Set what is not 0 where a voxel of the row has a neighbour of another value."""
-    size_i, size_j, size_k = labels.shape
-    own = labels[i, j]
-    above = row_of(labels, outside, i - 1, j) if size_i > 1 else own
-    below = row_of(labels, outside, i + 1, j) if size_i > 1 else own
-    left = row_of(labels, outside, i, j - 1) if size_j > 1 else own
-    right = row_of(labels, outside, i, j + 1) if size_j > 1 else own
-    for k in range(size_k):
-        differs[k] = (
-            (own[k] ^ above[k]) | (own[k] ^ below[k]) | (own[k] ^ left[k]) | (own[k] ^ right[k])
-        )
-    if size_k > 1 or labels.size == 1:
-        differs[0] |= own[0]
-        differs[size_k - 1] |= own[size_k - 1]
-    before, after = own[: size_k - 1], own[1:]
-    first, second = differs[: size_k - 1], differs[1:size_k]
-    for k in range(size_k - 1):
-        first[k] |= before[k] ^ after[k]
-    for k in range(size_k - 1):
-        second[k] |= before[k] ^ after[k]
+def _borders_in_plane(own: IntArray, outside: IntArray, size_k: int, differs: AnyArray) -> None:
+    """Compare the voxels of one plane with their neighbours in it.
+
+    All at the edge of the grid is border, so it does not matter that the first voxel of a row is
+    compared with the last of the row before.
+    """
+    size = own.size
+    for step, within in ((1, size_k), (size_k, size)):
+        if within > step:
+            compare(own[step:-step], own[: -2 * step], own[2 * step :], differs[step:-step])
+    if size_k > 1:
+        for row in range(0, size, size_k):
+            differs[row] |= own[row]
+            differs[row + size_k - 1] |= own[row + size_k - 1]
+    if size > size_k:
+        for first in (0, size - size_k):
+            edge = own[first : first + size_k]
+            compare(edge, outside[:size_k], edge, differs[first : first + size_k])
 
 
 @compiled
-def find_elements(labels: IntArray, outside: IntArray, structure_of: IntArray) -> IntArray:
+def find_elements(labels: IntArray, structure_of: IntArray) -> IntArray:
     """The surface elements of all structures at all mixed corners, in the order of the corners.
 
     Corner (i, j, k) is the lowest of voxel (i, j, k): it has the indices of the voxel half a step
@@ -146,7 +146,6 @@ def find_elements(labels: IntArray, outside: IntArray, structure_of: IntArray) -
 
     Args:
         labels: Label values, shape (I, J, K), contiguous.
-        outside: A row of background, shape (K,), of the same type.
         structure_of: Label value -> structure, as for `count`.
 
     Returns:
@@ -154,75 +153,80 @@ def find_elements(labels: IntArray, outside: IntArray, structure_of: IntArray) -
         code from 1 to 254 of each, shape (n, 3).
     """
     size_i, size_j, size_k = labels.shape
-    flat = size_i == 1
+    wide = size_k + 1
+    size = (size_j + 1) * wide
     found, n = np.empty((1024, 3), np.int64), 0
-    apart = np.empty(size_k, labels.dtype)
-    mixed = np.zeros((size_k + 8) // 8 * 8, labels.dtype)
+    # A plane with background around it: rows are one voxel longer, and the first voxel of each is
+    # what lies behind the last of the row before.
+    planes = np.zeros((2, size + wide + 1), labels.dtype)
+    uneven = np.zeros((2, size), labels.dtype)
+    mixed = np.zeros((size + 7) // 8 * 8, labels.dtype)
     words = mixed.view(np.uint64)
     step = mixed.size // words.size
     here = np.empty(8, np.int64)
-    for i in range(1 if flat else size_i + 1):
-        for j in range(size_j + 1):
-            behind = i if flat else i - 1
-            rows = (
-                row_of(labels, outside, behind, j - 1),
-                row_of(labels, outside, behind, j),
-                row_of(labels, outside, i, j - 1),
-                row_of(labels, outside, i, j),
-            )
-            _mixed_in_row(rows[0], rows[1], rows[2], rows[3], apart, mixed)
-            start = (i * (size_j + 1) + j) * (size_k + 1)
-            for word in range(words.size):
-                if words[word] == 0:
-                    continue
-                for k in range(word * step, min(word * step + step, size_k + 1)):
-                    if mixed[k] != 0:
-                        if n + 8 > found.shape[0]:
-                            found = grown(found)
-                        _structures_at(rows, k, structure_of, here)
-                        n = _elements_at(here, start + k, found, n)
+    for i in range(1 if size_i == 1 else size_i + 1):
+        now = i % 2
+        last = now if size_i == 1 else 1 - now
+        _pad(labels, i, planes[now])
+        own, other = planes[now], planes[last]
+        _compare_four(own, own[1:], own[wide:], own[wide + 1 :], uneven[now])
+        _compare_planes(own, other, uneven[now], uneven[last], mixed[:size])
+        for word in range(words.size):
+            if words[word] == 0:
+                continue
+            for m in range(word * step, min(word * step + step, size)):
+                if mixed[m] != 0:
+                    if n + 8 > found.shape[0]:
+                        found = grown(found)
+                    for k in range(4):
+                        near = m + k // 2 * wide + k % 2
+                        here[k] = structure_of[planes[last, near]]
+                        here[4 + k] = structure_of[planes[now, near]]
+                    n = _elements_at(here, i * size + m, found, n)
     return found[:n].copy()
 
 
 @compiled
-def _mixed_in_row(
-    a: IntArray, b: IntArray, c: IntArray, d: IntArray, apart: AnyArray, mixed: AnyArray
-) -> None:
-    """Set what is not 0 where the eight voxels around a corner do not all hold one value."""
-    size_k = a.size
-    for k in range(size_k):
-        apart[k] = (a[k] ^ b[k]) | (a[k] ^ c[k]) | (a[k] ^ d[k])
-    first, second = mixed[:size_k], mixed[1 : size_k + 1]
-    first[:] = apart
-    second[size_k - 1] = 0
-    before, after = d[: size_k - 1], d[1:]
-    for k in range(size_k - 1):
-        second[k] |= apart[k] | (before[k] ^ after[k])
-    first[0] |= d[0]
-    second[size_k - 1] |= apart[size_k - 1] | d[size_k - 1]
+def _pad(labels: IntArray, i: int, plane: AnyArray) -> None:
+    """Copy one plane, or none, into one with background around it."""
+    wide = labels.shape[2] + 1
+    if i == labels.shape[0]:
+        plane[:] = 0
+        return
+    for j in range(labels.shape[1]):
+        begin = (j + 1) * wide + 1
+        for k in range(labels.shape[2]):
+            plane[begin + k] = labels[i, j, k]
 
 
 @compiled
-def _structures_at(
-    rows: tuple[IntArray, ...], k: int, structure_of: IntArray, here: IntArray
+def _compare_four(a: IntArray, b: IntArray, c: IntArray, d: IntArray, uneven: AnyArray) -> None:
+    """Set what is not 0 where four voxels do not all hold one value."""
+    for n in range(uneven.size):
+        uneven[n] = (a[n] ^ b[n]) | (a[n] ^ c[n]) | (a[n] ^ d[n])
+
+
+@compiled
+def _compare_planes(
+    own: IntArray, other: IntArray, uneven: IntArray, before: IntArray, mixed: AnyArray
 ) -> None:
-    """Which structures the eight voxels around a corner belong to."""
-    size_k = rows[0].size
-    for m in range(4):
-        here[2 * m] = structure_of[rows[m][k - 1]] if k > 0 else 0
-        here[2 * m + 1] = structure_of[rows[m][k]] if k < size_k else 0
+    """Set what is not 0 where four voxels of one plane and four of the other are not all alike."""
+    for n in range(mixed.size):
+        mixed[n] = uneven[n] | before[n] | (own[n] ^ other[n])
 
 
 @compiled
 def _elements_at(here: IntArray, corner: int, found: IntArray, n: int) -> int:
     """Append the element of each structure among eight voxels; how many there are then."""
+    done = 0
     for m in range(8):
-        structure, code, new = here[m], 0, True
-        for other in range(8):
+        structure, code = here[m], 0
+        if structure == 0 or done & 128 >> m:
+            continue
+        for other in range(m, 8):
             if here[other] == structure:
                 code |= 128 >> other
-                new = new and other >= m
-        if structure > 0 and new:
-            found[n, 0], found[n, 1], found[n, 2] = structure, corner, code
-            n += 1
+        done |= code
+        found[n, 0], found[n, 1], found[n, 2] = structure, corner, code
+        n += 1
     return n
