@@ -8,16 +8,22 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from medseg.errors import DifferentSpace, EvaluationError
+from medseg.errors import EvaluationError
 from medseg.metrics.boundary import boundary_overlaps
+from medseg.metrics.checks import (
+    LARGEST_VALUE,
+    as_grid,
+    checked_spacing,
+    require_same_grid,
+    require_tolerance,
+    require_values,
+)
 from medseg.metrics.elements import contour_lengths, surface_areas
 from medseg.metrics.kernels import count, find_borders, find_elements
 from medseg.metrics.overlap import Overlap, Status
 from medseg.metrics.surface import Surface, SurfaceDistances, SurfaceKind, surface_distances
 from medseg.metrics.tubes import cldice
 from medseg.types import IntArray, SpacingMm
-
-_LARGEST_VALUE = 65535
 
 
 @dataclass(frozen=True)
@@ -141,11 +147,17 @@ def score_case(
         EvaluationError: If a map does not hold label values, or the spacing, the tolerance,
             `values`, `tubes` or `surface` make no sense.
     """
-    spacing = _checked_spacing(spacing_mm, predicted.shape, reference.shape)
-    _check_values(values, tubes, tolerance_mm, surface)
+    require_same_grid(predicted, reference)
+    spacing = checked_spacing(spacing_mm, predicted.shape)
+    require_values(values, tubes)
+    require_tolerance(tolerance_mm)
+    if surface not in get_args(SurfaceKind):
+        raise EvaluationError(
+            f"A surface is made of {' or '.join(get_args(SurfaceKind))}.", received=repr(surface)
+        )
     grid = _Grid(predicted.size, math.prod(spacing) / 1000.0)
-    maps, spacing = _in_order((_as_grid(predicted), _as_grid(reference)), spacing)
-    structure_of = np.zeros(_LARGEST_VALUE + 1, np.int32)
+    maps, spacing = _in_order((as_grid(predicted), as_grid(reference)), spacing)
+    structure_of = np.zeros(LARGEST_VALUE + 1, np.int32)
     structure_of[list(values)] = np.arange(1, len(values) + 1)
     flat = [labels.reshape(-1) for labels in maps]
     counts = count(flat[0], flat[1], (_words(flat[0]), _words(flat[1])), structure_of, len(values))
@@ -262,70 +274,6 @@ def _words(flat: IntArray) -> npt.NDArray[np.uint64]:
     words = flat[: flat.nbytes // 8 * 8 // flat.itemsize].view(np.uint64)
     words.flags.writeable = False
     return words
-
-
-def _checked_spacing(
-    spacing_mm: Sequence[float], predicted: tuple[int, ...], reference: tuple[int, ...]
-) -> SpacingMm:
-    if predicted != reference:
-        raise DifferentSpace(
-            "A prediction has the grid of its reference.",
-            received=f"shapes {predicted} and {reference}",
-            cure="Resample one onto the other first: medseg convert IN OUT --reference OTHER.",
-        )
-    spacing = [float(step) for step in spacing_mm]
-    fits = len(predicted) in (2, 3) and len(spacing) == len(predicted) and math.prod(predicted) > 0
-    if not fits or not all(math.isfinite(step) and step > 0 for step in spacing):
-        raise EvaluationError(
-            "Two or three axes have a positive spacing in millimetres each.",
-            received=f"shape {predicted}, spacing {tuple(spacing)}",
-            cure="Repair the header of the file, or pass one spacing for each axis.",
-        )
-    return spacing[0], spacing[1], spacing[2] if len(spacing) == 3 else 1.0
-
-
-def _check_values(
-    values: Sequence[int], tubes: Sequence[int], tolerance_mm: float, surface: str
-) -> None:
-    if len(set(values)) != len(values) or not all(1 <= v <= _LARGEST_VALUE for v in values):
-        raise EvaluationError(
-            f"Label values to score are different numbers from 1 to {_LARGEST_VALUE}.",
-            received=str(list(values)),
-            cure="Leave out the background (0) and name each value once.",
-        )
-    if not set(tubes) <= set(values):
-        raise EvaluationError(
-            "Tubes are among the label values to score.",
-            received=f"tubes {list(tubes)}, values {list(values)}",
-        )
-    if surface not in get_args(SurfaceKind):
-        raise EvaluationError(
-            f"A surface is made of {' or '.join(get_args(SurfaceKind))}.", received=repr(surface)
-        )
-    if not (math.isfinite(tolerance_mm) and tolerance_mm >= 0):
-        raise EvaluationError(
-            "A tolerance is a distance in millimetres, 0 or more.", received=str(tolerance_mm)
-        )
-
-
-def _as_grid(labels: IntArray) -> IntArray:
-    """A map as (I, J, K) of uint8 or uint16: the two types that the kernels are compiled for."""
-    if labels.dtype == np.bool_:
-        labels = labels.view(np.uint8)
-    if labels.dtype.kind not in "iu":
-        raise EvaluationError(
-            "A label map holds integers.",
-            received=f"type {labels.dtype}",
-            cure="Round it to label values first.",
-        )
-    if labels.dtype not in (np.uint8, np.uint16):
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high > _LARGEST_VALUE:
-            raise EvaluationError(
-                f"Label values lie between 0 and {_LARGEST_VALUE}.", received=f"{low} to {high}"
-            )
-        labels = labels.astype(np.uint8 if high < 256 else np.uint16)
-    return labels if labels.ndim == 3 else labels[..., np.newaxis]
 
 
 def _read_only(labels: IntArray) -> IntArray:
