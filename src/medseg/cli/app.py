@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import medseg
-from medseg.cli import convert, dataset, demo, evaluate, info, plan, predict, train
+from medseg.cli import compare, convert, dataset, demo, evaluate, info, plan, predict, train, view
 
 app = typer.Typer(
     name="medseg",
@@ -42,6 +42,8 @@ app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("view")(view.view)
 
 
 def main() -> None:
