@@ -69,19 +69,20 @@ def test_a_missing_prediction_is_refused(study):
     assert not (study / "out").exists()
 
 
-def test_the_table_fits_a_narrow_terminal_and_names_the_definitions(study):
+def test_the_table_fits_a_narrow_terminal_and_names_the_definitions(study, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     outcome = run(
-        study, "--allow-missing", "--surface", "borders", "--region", "everything=1,2",
+        study, "--allow-missing", "--surface", "borders", "--region", "everything found=1,2",
         "--tubes", "label_1", "--lesions", "label_1", "--tolerance", "2",
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
-    table = outcome.output.partition("Lesions of")[0]
+    table = outcome.stdout.partition("Lesions of")[0]
     assert max(len(line) for line in table.splitlines()) <= 80
-    for word in ("everything", "clDice", "penalised", "boundary", "sensitivity"):
+    for word in ("everything", "found", "clDice", "HD95 pen.", "b. IoU", "sens.", "prec."):
         assert word in table
     assert "Lesions of label_1: 2 of 3 found, 0 invented" in outcome.output
-    assert "Surface: borders. HD95: maximum of both directions. ASSD: pooled." in outcome.output
-    assert "NSD: within 2 mm." in outcome.output
+    assert "Surface: borders. HD95: larger of both directions. ASSD: pooled." in outcome.output
+    assert "NSD: within 2 mm;" in outcome.output
 
 
 def test_what_was_kept_for_a_resume_is_removed(study):

@@ -55,6 +55,9 @@ def test_the_definitions_are_named(boxes, study):
         "tolerances_mm": {"core": 1.0, "rim": 2.0, "both": 1.0},
         "regions": {"both": [1, 2]},
         "tubes": ["core"],
+        "lesions": [],
+        "lesion_matching": "overlap",
+        "object_matching": "half",
     }
     assert set(METRICS) <= set(content["definitions"])
     assert "voxels" in content["definitions"]["surface"]

@@ -101,8 +101,9 @@ def show_scores(evaluation: "Evaluation", console: Console) -> None:
         [_row(name, one) for name, one in named],
     )
     console.table(
-        "More means; volume is predicted minus reference",
-        ("label", "sensitivity", "precision", "volume ml", "boundary IoU", *_optional(evaluation)),
+        "Sensitivity, precision, predicted minus reference volume, boundary IoU"
+        + ("; HD95 with lost ones at the diagonal" if _lost(evaluation) else ""),
+        ("label", "sens.", "prec.", "ml diff.", "b. IoU", *_optional(evaluation)),
         [_second_row(name, one, evaluation) for name, one in named],
     )
     _show_details(evaluation, console)
@@ -125,7 +126,7 @@ def _row(name: str, summary: "LabelSummary") -> tuple[str, ...]:
 def _optional(evaluation: "Evaluation") -> tuple[str, ...]:
     """Columns that are there only where they say something."""
     tubes = ("clDice",) if evaluation.settings.tubes else ()
-    return (*tubes, "HD95 penalised") if _lost(evaluation) else tubes
+    return (*tubes, "HD95 pen.") if _lost(evaluation) else tubes
 
 
 def _second_row(name: str, summary: "LabelSummary", evaluation: "Evaluation") -> tuple[str, ...]:
@@ -177,10 +178,10 @@ def _show_details(evaluation: "Evaluation", console: Console) -> None:
 
 
 def _definitions(settings: "ScoreSettings") -> str:
-    own = f" ({len(settings.tolerances_mm)} of their own)" if settings.tolerances_mm else ""
+    own = f" ({len(settings.tolerances_mm)} have their own)" if settings.tolerances_mm else ""
     return (
-        f"Surface: {settings.surface}. HD95: maximum of both directions. ASSD: pooled. "
-        f"NSD: within {settings.tolerance_mm:g} mm{own}."
+        f"Surface: {settings.surface}. HD95: larger of both directions. ASSD: pooled.\n"
+        f"NSD: within {settings.tolerance_mm:g} mm{own}; the boundary of boundary IoU is as wide."
     )
 
 

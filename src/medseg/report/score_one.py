@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,6 +19,13 @@ from medseg.volume.labels import Label, Labels, make_labels
 if TYPE_CHECKING:
     from medseg.metrics.calibration import Calibration
     from medseg.metrics.lesions import LesionScores, PanopticScores
+
+
+LESION_MATCHING: Final = "overlap"
+"""Lesions that share a voxel may be a pair; see `medseg.metrics.matching`."""
+
+OBJECT_MATCHING: Final = "half"
+"""Objects are a pair if their IoU is above 0.5, as panoptic quality has it."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,10 @@ def _lesions(
 
     return {
         name: score_lesions(
-            layer.predicted == value, layer.reference == value, spacing_mm=spacing_mm
+            layer.predicted == value,
+            layer.reference == value,
+            spacing_mm=spacing_mm,
+            matching=LESION_MATCHING,
         )
         for layer in layers
         for name, value in layer.value_of.items()
@@ -182,8 +192,8 @@ def _objects(masks: Masks) -> "PanopticScores":
 
     reference = masks.reference.array
     if masks.predicted is None:
-        return panoptic_quality(np.zeros_like(reference), reference)
-    return panoptic_quality(_numbered(masks.predicted.array), reference)
+        return panoptic_quality(np.zeros_like(reference), reference, matching=OBJECT_MATCHING)
+    return panoptic_quality(_numbered(masks.predicted.array), reference, matching=OBJECT_MATCHING)
 
 
 def _numbered(array: IntArray) -> IntArray:

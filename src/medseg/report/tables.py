@@ -13,6 +13,7 @@ from medseg.files import write_text
 from medseg.report.details import columns_of, detail_row, details_of
 from medseg.report.inputs import inputs_of
 from medseg.report.score import CaseScores, Evaluation
+from medseg.report.score_one import LESION_MATCHING, OBJECT_MATCHING
 from medseg.report.summary import DISTANCES, METRICS, LabelSummary
 
 DEFINITIONS = {
@@ -30,8 +31,11 @@ DEFINITIONS = {
     "hd95_pooled": "95th percentile of the surface distances of both directions together, in mm",
     "assd_averaged": "mean of the two directed mean surface distances, in mm",
     "rmsd": "root of the mean squared surface distance of both directions together, in mm",
-    "boundary_iou": "IoU of the two masks' voxels near their own surface",
+    "boundary_iou": "IoU of what lies in each mask within the tolerance of its outside",
     "cldice": "share of each centre line in the other mask, as a harmonic mean; tubes only",
+    "lesions": "connected parts, by faces, edges and corners; those that share a voxel may be a pair, "
+    "and of all ways to pair them the one with the largest sum of IoU is taken",
+    "objects": "numbered objects; pairs have an IoU above 0.5 (panoptic quality)",
     "surface": "what a surface is made of; see surface_definitions",
     "mean": "overlaps: over all cases; distances: over cases where both masks hold the structure",
     "penalised": "distances over all but both-empty cases, one empty mask counting the diagonal",
@@ -89,6 +93,9 @@ def settings_of(evaluation: Evaluation) -> dict[str, Any]:
         "tolerances_mm": {name: settings.tolerance_of(name) for name in names},
         "regions": {one.name: list(one.values) for one in evaluation.structures.regions},
         "tubes": list(settings.tubes),
+        "lesions": list(settings.lesions),
+        "lesion_matching": LESION_MATCHING,
+        "object_matching": OBJECT_MATCHING,
     }
 
 
