@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import distance_transform_edt
 
 from medseg.metrics.band_kernels import mark_band
 from medseg.metrics.overlap import Overlap
@@ -100,6 +99,8 @@ def _band(
     """Flat indices of the boundary region of one structure."""
     if not border.size:
         return np.empty(0, np.int64)
+    from scipy.ndimage import distance_transform_edt  # slow to load, and few regions are wide
+
     corners = np.array(np.unravel_index(border, labels.shape))
     low, high = corners.min(axis=1), corners.max(axis=1) + 1
     inside = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] == value

@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from medseg.metrics.row_kernels import Points, group_rows, search_rows
 from medseg.types import SpacingMm
@@ -195,6 +194,8 @@ def _nearest(points: Points, targets: Points, spacing_mm: SpacingMm) -> Distance
     distances: Distances = np.sqrt(np.maximum(squared, 0.0))
     far = squared < 0
     if far.any():
+        from scipy.spatial import cKDTree  # slow to load, and few surfaces are that far apart
+
         tree = cKDTree(targets * np.asarray(spacing_mm), balanced_tree=False, compact_nodes=False)
         distances[far] = tree.query(points[far] * np.asarray(spacing_mm))[0]
     return distances

@@ -33,8 +33,8 @@ DEFINITIONS = {
     "rmsd": "root of the mean squared surface distance of both directions together, in mm",
     "boundary_iou": "IoU of what lies in each mask within the tolerance of its outside",
     "cldice": "share of each centre line in the other mask, as a harmonic mean; tubes only",
-    "lesions": "connected parts, by faces, edges and corners; those that share a voxel may be a pair, "
-    "and of all ways to pair them the one with the largest sum of IoU is taken",
+    "lesions": "connected parts, by faces, edges and corners; those that share a voxel may be a "
+    "pair, and of all ways to pair them the one with the largest sum of IoU is taken",
     "objects": "numbered objects; pairs have an IoU above 0.5 (panoptic quality)",
     "surface": "what a surface is made of; see surface_definitions",
     "mean": "overlaps: over all cases; distances: over cases where both masks hold the structure",
