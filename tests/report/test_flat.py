@@ -1,12 +1,14 @@
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from balls import ONE, TWO, image_of, two_structures
 from chromium import Chromium, needs_chromium, share_of_colour
+from PIL import Image
 
 from medseg.errors import DifferentSpace, InvalidGeometry
-from medseg.report.flat import write_flat
+from medseg.report.flat import flat_png, write_flat
 from medseg.volume.geometry import Geometry, picture_geometry
 from medseg.volume.volume import LabelMap, Volume
 
@@ -61,6 +63,17 @@ def test_any_axis_may_be_the_thin_one(tmp_path: Path, size: tuple[int, int, int]
     image = Volume(np.zeros((1, *size), np.float32), geometry)
     write_flat(tmp_path / "page.html", image=image, masks={})
     assert "30 x 20 pixels" in (tmp_path / "page.html").read_text()
+
+
+def test_the_still_has_the_pictures_shape_outlines_and_names() -> None:
+    masks = {"prediction": flat_mask(shift=2), "reference": flat_mask()}
+    pixels = np.asarray(Image.open(io.BytesIO(flat_png(grey(), masks, title="x-ray"))))[..., :3]
+    assert pixels.shape[1] == 1000
+    assert pixels.shape[0] == pytest.approx(667 + 65, abs=2)
+    assert share_of_colour(pixels[35:702], "#e69f00", within=25) > 0.002
+    assert (pixels[705:].max(axis=2) < 60).any(), "names in ink below"
+    bare = np.asarray(Image.open(io.BytesIO(flat_png(grey(), {}))))
+    assert bare.shape[:2] == (666, 1000)
 
 
 @needs_chromium

@@ -17,6 +17,16 @@ from medseg.volume.volume import LabelMap
 READY = "document.body.dataset.ready"
 
 
+BRIGHT_OF_AXIAL_SLICE = """(() => {
+  const slice = plot.data.find(t => t.type === 'surface' && t.meta.axis === 2);
+  const [most] = [Math.max(...slice.surfacecolor.flat())];
+  const seen = slice.surfacecolor.flatMap((row, v) => row.flatMap((grey, u) =>
+    grey > 0.5 * most ? [[slice.x[v][u], slice.y[v][u], slice.z[v][u]]] : []));
+  return [0, 1, 2].map(n => seen.reduce((sum, place) => sum + place[n], 0) / seen.length);
+})()"""
+"""Middle of what is bright in the axial slice, in RAS millimetres."""
+
+
 def press(text: str) -> str:
     """A script that clicks on a button."""
     return f"[...document.querySelectorAll('button')].find(b => b.textContent === '{text}').click()"
@@ -127,11 +137,16 @@ def test_a_browser_shows_and_moves_it(compared: Path, tmp_path: Path) -> None:
 @needs_chromium
 def test_an_image_alone_is_three_slices_on_dark_paper(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    write_scene(page, image=image_of(two_structures()), masks={}, title="alone")
+    mask = two_structures()
+    write_scene(page, image=image_of(mask).reoriented("PIL"), masks={}, title="alone")
+    bright = np.argwhere(mask.array[:, :, 8] > 0).mean(axis=0)
+    expected = mask.geometry.index_to_world(np.array([*bright, 8.0]))
     with Chromium(tmp_path / "profile", size=(800, 600), dark=True) as browser:
         browser.open(page, until=READY)
         picture = browser.picture()
         assert browser.run("plot.data.filter(t => t.type === 'surface' && t.visible).length") == 3
+        found = browser.run(BRIGHT_OF_AXIAL_SLICE)
+        np.testing.assert_allclose(found, expected, atol=0.3)
         for plane in ("#cc79a7", "#009e73", "#e69f00"):
             assert share_of_colour(picture[60:540, :440], plane, within=30) > 0.0005
         assert picture[100, 5].max() < 40

@@ -65,7 +65,6 @@ def view(
 def _write_scene(
     viewed: "Viewed", out: Path, still: Path | None, console: Console, *, distance: bool
 ) -> dict[str, Any]:
-    from medseg.files import atomic_file
     from medseg.report.scene3d import write_scene
 
     scene = write_scene(
@@ -76,10 +75,8 @@ def _write_scene(
         from medseg.report.still import scene_png
 
         with console.progress.task("Drawing the still", 1) as task:
-            picture = scene_png(scene, distance=distance)
+            _write_bytes(still, scene_png(scene, distance=distance))
             task.advance()
-        with atomic_file(still) as temporary:
-            temporary.write_bytes(picture)
     return {
         "triangles": scene.triangles,
         "structures": {
@@ -91,16 +88,11 @@ def _write_scene(
 
 
 def _write_flat(viewed: "Viewed", out: Path, still: Path | None) -> dict[str, Any]:
-    from medseg.report.flat import write_flat
+    from medseg.report.flat import flat_png, write_flat
 
     write_flat(out, image=viewed.image, masks=viewed.masks, title=viewed.title)
     if still is not None:
-        from medseg.report.montage import overlay, save_overlay
-
-        named = list(viewed.masks)
-        save_overlay(
-            overlay(viewed.image, *viewed.masks.values(), names=named, title=viewed.title), still
-        )
+        _write_bytes(still, flat_png(viewed.image, viewed.masks, title=viewed.title))
     empty = [name for name, mask in viewed.masks.items() if not mask.array.any()]
     return {
         "triangles": 0,
@@ -110,3 +102,10 @@ def _write_flat(viewed: "Viewed", out: Path, still: Path | None) -> dict[str, An
         "notes": [f"The {name} is empty: it holds no structure." for name in empty],
         "still": None if still is None else str(still),
     }
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    from medseg.files import atomic_file
+
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)

@@ -210,7 +210,7 @@ function letterTrace(panel) {
   return {
     type: "scatter3d", mode: "text", scene: panel, hoverinfo: "skip",
     x: points.map((p) => p.place[0]), y: points.map((p) => p.place[1]), z: points.map((p) => p.place[2]),
-    text: points.map((p) => p.letter), textfont: { size: 15, color: colour("--quiet") },
+    text: points.map((p) => p.letter), textfont: { size: 16, color: "#8a94a0" },
   };
 }
 
