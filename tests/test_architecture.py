@@ -49,6 +49,9 @@ GATES = {
     "rich": ("cli/",),
     "nibabel": ("volume/",),
     "matplotlib": ("report/",),
+    "plotly": ("report/",),
+    "skimage": ("report/",),
+    "fast_simplification": ("report/",),
 }
 TORCH_FLOOR = 4
 

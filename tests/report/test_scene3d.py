@@ -8,8 +8,10 @@ from balls import TWO, image_of, two_structures
 from chromium import Chromium, needs_chromium, share_of_colour
 
 from medseg.errors import CannotWrite
+from medseg.report.names import read_labels
 from medseg.report.scene import make_scene
 from medseg.report.scene3d import page_of, write_scene
+from medseg.report.viewed import read_viewed
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Label
 from medseg.volume.volume import LabelMap
@@ -152,3 +154,21 @@ def test_an_image_alone_is_three_slices_on_dark_paper(tmp_path: Path) -> None:
         assert picture[100, 5].max() < 40
         assert browser.run("document.getElementById('legend').hidden")
         assert browser.complaints == []
+
+
+@pytest.mark.data
+def test_a_real_ct_of_41_structures(data_root: Path, tmp_path: Path) -> None:
+    folder = data_root / "ct_totalseg"
+    viewed = read_viewed(
+        folder / "example_ct_sm.nii.gz",
+        folder / "example_seg.nii.gz",
+        labels=read_labels(folder / "labels.json"),
+    )
+    page = tmp_path / "page.html"
+    scene = write_scene(page, image=viewed.image, masks=viewed.masks, title=viewed.title)
+    assert len(scene.shown[0].surfaces) == 41
+    assert scene.texture is not None
+    assert (scene.texture.low, scene.texture.high) == (-160.0, 240.0)
+    liver = next(one for one in scene.shown[0].surfaces if one.label.name == "liver")
+    assert liver.volume_ml == pytest.approx(1043.1, rel=0.002)
+    assert page.stat().st_size < 3_700_000
