@@ -50,7 +50,7 @@ GATES = {
     "nibabel": ("volume/",),
     "matplotlib": ("report/",),
     "plotly": ("report/",),
-    "skimage": ("report/",),
+    "skimage": ("metrics/", "report/"),
     "fast_simplification": ("report/",),
 }
 TORCH_FLOOR = 4
