@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import DifferentSpace, EvaluationError
-from medseg.metrics.case import score_case
+from medseg.metrics.case import LabelScores, score_case
 
 ONE_MM = (1.0, 1.0, 1.0)
 
@@ -85,6 +85,87 @@ def test_the_edge_of_the_grid_is_surface():
     assert score_case(predicted, reference, values=[1], spacing_mm=ONE_MM)[1].hd == 1.0
 
 
+def test_a_perfect_prediction_is_perfect_in_every_score():
+    ball = ball_of(4).astype(np.uint8)
+    for surface in ("elements", "borders"):
+        one = score_case(ball, ball, values=[1], spacing_mm=ONE_MM, surface=surface, tubes=[1])[1]
+        assert one.dice == one.iou == one.nsd == one.boundary_iou == one.cldice == 1.0
+        assert one.sensitivity == one.precision == one.specificity == 1.0
+        assert one.hd == one.hd95 == one.hd95_pooled == one.assd == one.assd_averaged == 0.0
+        assert one.rmsd == one.volume_difference_ml == one.relative_volume_difference == 0.0
+
+
+def ball_of(radius):
+    return sum(x * x for x in np.ogrid[-6:7, -6:7, -6:7]) <= radius * radius
+
+
+def test_slabs_two_millimetres_apart_have_elements_two_millimetres_apart():
+    reference, predicted = empty((12, 40, 40)), empty((12, 40, 40))
+    reference[2:6], predicted[2:8] = 1, 1
+    one = score_case(predicted, reference, values=[1], spacing_mm=ONE_MM)[1]
+    assert one.hd == one.hd95 == one.hd95_pooled == pytest.approx(2.0)
+    # Of 4 faces of 1600 mm2 two coincide and two are 2 mm apart; sides have 640 and 960 mm2.
+    assert one.assd == pytest.approx(2 * 1600 * 2 / 8000, abs=0.03)
+    assert one.nsd == pytest.approx(1 - 2 * 1600 / 8000, abs=0.03)
+
+
+def test_volumes_differ_in_millilitres_and_in_shares():
+    reference, predicted = empty(), empty()
+    reference[0:2, 0:5, 0:5], predicted[0:1, 0:5, 0:5] = 1, 1
+    one = score_case(predicted, reference, values=[1], spacing_mm=(2.0, 2.0, 2.0))[1]
+    assert one.volume_difference_ml == pytest.approx(-0.2)
+    assert one.relative_volume_difference == pytest.approx(-0.5)
+    assert (one.sensitivity, one.precision, one.specificity) == (0.5, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("tube", [False, True])
+def test_scores_without_masks_are_those_of_empty_masks(tube):
+    reference = empty((2, 2, 2))
+    tubes = [1] if tube else []
+    nothing = score_case(reference, reference, values=[1], spacing_mm=ONE_MM, tubes=tubes)[1]
+    assert LabelScores.absent(tube=tube) == nothing
+    missed = score_case(reference, reference + 1, values=[1], spacing_mm=ONE_MM, tubes=tubes)[1]
+    assert LabelScores.unpredicted(0.008, tube=tube) == missed
+    assert LabelScores.unpredicted(0.0).status == "missed"
+
+
+def test_an_empty_mask_fails_in_every_score_but_specificity():
+    reference = empty()
+    reference[2:4, 2:4, 2:4] = 1
+    for pair in ((empty(), reference), (reference, empty())):
+        one = score_case(*pair, values=[1], spacing_mm=ONE_MM, tubes=[1])[1]
+        assert (one.sensitivity, one.precision, one.boundary_iou, one.cldice) == (0, 0, 0, 0)
+        assert one.hd95_pooled == one.assd_averaged == one.rmsd == math.inf
+        assert one.specificity > 0.98
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 11), (9, 1, 11), (9, 11, 1), (9, 11)])
+def test_the_axis_of_one_voxel_may_be_any(shape):
+    generator = np.random.default_rng(0)
+    predicted, reference = (generator.random((2, 9, 11)) < 0.5).astype(np.uint8)
+    spacing_mm = tuple({9: 1.0, 11: 2.0, 1: 0.1}[size] for size in shape)
+    expected = score_case(predicted, reference, values=[1], spacing_mm=(1.0, 2.0))[1]
+    one = score_case(
+        predicted.reshape(shape), reference.reshape(shape), values=[1], spacing_mm=spacing_mm
+    )[1]
+    for name in ("hd", "hd95", "assd", "nsd", "rmsd", "boundary_iou"):
+        assert getattr(one, name) == pytest.approx(getattr(expected, name))
+
+
+@pytest.mark.parametrize("surface", ["elements", "borders"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (1, 1, 1), (1, 1, 7)])
+def test_lines_and_single_voxels_are_scored_too(shape, surface):
+    full = np.ones(shape, np.uint8)
+    spacing_mm = (1.0,) * len(shape)
+    one = score_case(full, full, values=[1], spacing_mm=spacing_mm, surface=surface)[1]
+    assert (one.hd, one.nsd, one.boundary_iou) == (0.0, 1.0, 1.0)
+    if full.size > 1:
+        part = full.copy()
+        part.reshape(-1)[-2:] = 0
+        short = score_case(part, full, values=[1], spacing_mm=spacing_mm, surface=surface)[1]
+        assert short.hd == 2.0
+
+
 @pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int16, np.uint16, np.int64])
 def test_any_integer_type_and_any_memory_order_score_the_same(kind):
     generator = np.random.default_rng(0)
@@ -120,6 +201,9 @@ def test_values_that_are_not_asked_for_count_as_background():
         ({"values": [0, 1]}, EvaluationError, "different numbers from 1"),
         ({"values": [1, 1]}, EvaluationError, "different numbers from 1"),
         ({"tolerance_mm": -1.0}, EvaluationError, "tolerance"),
+        ({"tubes": [2]}, EvaluationError, r"Tubes are among.*\[2\] of values \[1\]"),
+        ({"surface": "edges"}, EvaluationError, "elements or borders.*'edges'"),
+        ({"predicted": empty((8, 0)), "reference": empty((8, 0))}, EvaluationError, "one voxel"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(changes, error, match):

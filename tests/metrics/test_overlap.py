@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from medseg.metrics.overlap import Overlap
@@ -19,3 +21,20 @@ def test_known_counts_give_known_scores(overlap, status, dice, iou):
     assert overlap.status == status
     assert overlap.dice == pytest.approx(dice)
     assert overlap.iou == pytest.approx(iou)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "sensitivity", "precision", "specificity", "relative"),
+    [
+        (Overlap(predicted=4, reference=5, both=2), 0.4, 0.5, 3 / 5, -0.2),
+        (Overlap(predicted=10, reference=10, both=10), 1.0, 1.0, 1.0, 0.0),
+        (Overlap(predicted=0, reference=0, both=0), 1.0, 1.0, 1.0, 0.0),
+        (Overlap(predicted=0, reference=5, both=0), 0.0, 0.0, 1.0, -1.0),
+        (Overlap(predicted=5, reference=0, both=0), 0.0, 0.0, 0.5, math.inf),
+    ],
+)
+def test_what_is_found_and_what_is_right(overlap, sensitivity, precision, specificity, relative):
+    assert overlap.sensitivity == pytest.approx(sensitivity)
+    assert overlap.precision == pytest.approx(precision)
+    assert overlap.specificity(10) == pytest.approx(specificity)
+    assert overlap.relative_volume_difference == pytest.approx(relative)

@@ -40,3 +40,40 @@ def test_assd_and_nsd_pool_both_directions():
 def test_a_rounded_header_does_not_push_a_surface_out_of_tolerance():
     apart = SurfaceDistances(np.array([1.0000001]), np.array([1.0000001]))
     assert apart.nsd(1.0) == 1.0
+
+
+def test_the_same_distances_have_a_pooled_percentile_and_an_averaged_mean():
+    apart = SurfaceDistances(np.array([0.0, 3.0]), np.array([0.0, 0.0, 1.0, 2.0]))
+    assert apart.assd_averaged == pytest.approx((1.5 + 0.75) / 2)
+    assert apart.hd95_pooled == pytest.approx(np.percentile([0, 3, 0, 0, 1, 2], 95))
+    assert apart.rmsd == pytest.approx(np.sqrt((9 + 1 + 4) / 6))
+
+
+def test_areas_weigh_all_but_the_largest_distance():
+    apart = SurfaceDistances(
+        np.array([0.0, 4.0]), np.array([1.0, 2.0]), np.array([9.0, 1.0]), np.array([5.0, 5.0])
+    )
+    assert apart.hd == 4.0
+    assert apart.assd == pytest.approx((4 + 5 + 10) / 20)
+    assert apart.assd_averaged == pytest.approx((0.4 + 1.5) / 2)
+    assert apart.rmsd == pytest.approx(np.sqrt((16 + 5 + 20) / 20))
+    assert apart.nsd(1.0) == pytest.approx((9 + 5) / 20)
+    assert (apart.hd95, apart.hd95_pooled) == (4.0, 2.0)
+
+
+def test_a_weighted_percentile_is_the_first_distance_within_which_95_percent_lie():
+    distances, far = np.arange(20.0), np.array([0.0])
+    for weight in (1.0, 0.1, 1 / 3):  # sums of which are rounded up or down
+        weights = np.full(20, weight)
+        apart = SurfaceDistances(distances, far, weights, np.array([weight]))
+        assert apart.hd95 == 18.0
+    heavy = SurfaceDistances(distances, far, np.r_[np.ones(19), 1.1], np.array([1.0]))
+    assert heavy.hd95 == 19.0
+
+
+def test_a_weighted_percentile_of_many_distances_is_that_of_numpy():
+    generator = np.random.default_rng(0)
+    distances, weights = generator.random((2, 5000)) ** 2
+    apart = SurfaceDistances(distances, np.zeros(1), weights, np.ones(1))
+    expected = np.percentile(distances, 95, method="inverted_cdf", weights=weights)
+    assert apart.hd95 == pytest.approx(expected)
