@@ -18,6 +18,7 @@ from medseg.cli.scoring_options import (
     settings_given,
     structures_given,
 )
+from medseg.cli.startup import loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,10 +64,12 @@ def compare(
 ) -> None:
     """Compare models case by case: who is better, on which label, and whether at all."""
     with reporting(as_json=as_json) as console:
-        from medseg.report.compare import compare_tables
-        from medseg.report.comparison_tables import as_json as comparison_as_json
-        from medseg.report.comparison_tables import save_comparison
-        from medseg.report.score import evaluate
+        with loading():
+            from medseg.report.compare import compare_tables
+            from medseg.report.comparison_page import write_comparison_report
+            from medseg.report.comparison_tables import as_json as comparison_as_json
+            from medseg.report.comparison_tables import save_comparison
+            from medseg.report.score import evaluate
 
         folders = _named(models)
         if references is None:
@@ -89,8 +92,6 @@ def compare(
         comparison = compare_tables(tables, metric=metric, only_common=only_common)
         save_comparison(comparison, out)
         _show(comparison, console)
-        from medseg.report.comparison_page import write_comparison_report
-
         report = out / "report.html"
         write_comparison_report(comparison, report)
         console.say(f"Report: {report.resolve()}")

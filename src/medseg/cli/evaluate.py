@@ -18,6 +18,7 @@ from medseg.cli.scoring_options import (
     settings_given,
     structures_given,
 )
+from medseg.cli.startup import loading
 
 if TYPE_CHECKING:
     from medseg.report.score import Evaluation
@@ -57,10 +58,13 @@ def evaluate(
 ) -> None:
     """Score masks against references: overlap, volume, surface distances in mm, and a report."""
     with reporting(as_json=as_json) as console:
-        from medseg.report.resume import forget
-        from medseg.report.score import evaluate as evaluate_folders
-        from medseg.report.tables import as_json as scores_as_json
-        from medseg.report.tables import save_scores
+        with loading():
+            import medseg.volume.nifti  # noqa: F401 - what nearly every evaluation reads
+            from medseg.report.page import remarks, write_report
+            from medseg.report.resume import forget
+            from medseg.report.score import evaluate as evaluate_folders
+            from medseg.report.tables import as_json as scores_as_json
+            from medseg.report.tables import save_scores
 
         known, regions = structures_given(labels, region)
         evaluation = evaluate_folders(
@@ -81,8 +85,6 @@ def evaluate(
         save_scores(evaluation, out)
         forget(out)
         show_scores(evaluation, console)
-        from medseg.report.page import remarks, write_report
-
         report = write_report(evaluation, out / "report.html", progress=console.progress)
         for sentence in remarks(evaluation):
             console.say(sentence)
