@@ -10,6 +10,7 @@ Source:
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ def boundary_overlaps(
     maps: tuple[IntArray, IntArray],
     borders: tuple[BorderVoxels, BorderVoxels],
     *,
-    values: IntArray,
+    values: Sequence[int],
     spacing_mm: SpacingMm,
     distance_mm: float,
 ) -> list[Overlap]:
@@ -77,7 +78,7 @@ def _steps(
 def _by_distance_maps(
     maps: tuple[IntArray, IntArray],
     borders: tuple[BorderVoxels, BorderVoxels],
-    values: IntArray,
+    values: Sequence[int],
     spacing_mm: SpacingMm,
     distance_mm: float,
 ) -> list[Overlap]:

@@ -5,25 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-import numpy as np
-import numpy.typing as npt
-
 from medseg.errors import EvaluationError
-from medseg.metrics.boundary import boundary_overlaps
 from medseg.metrics.checks import (
-    LARGEST_VALUE,
-    as_grid,
     checked_spacing,
     require_same_grid,
     require_tolerance,
     require_values,
 )
-from medseg.metrics.elements import contour_lengths, surface_areas
-from medseg.metrics.kernels import count, find_borders, find_elements
+from medseg.metrics.maps import in_order
 from medseg.metrics.overlap import Overlap, Status
-from medseg.metrics.surface import Surface, SurfaceDistances, SurfaceKind, surface_distances
+from medseg.metrics.surface import SurfaceDistances, SurfaceKind, surface_distances
 from medseg.metrics.tubes import cldice
-from medseg.types import IntArray, SpacingMm
+from medseg.types import IntArray
 
 
 @dataclass(frozen=True)
@@ -156,37 +149,17 @@ def score_case(
             f"A surface is made of {' or '.join(get_args(SurfaceKind))}.", received=repr(surface)
         )
     grid = _Grid(predicted.size, math.prod(spacing) / 1000.0)
-    maps, spacing = _in_order((as_grid(predicted), as_grid(reference)), spacing)
-    structure_of = np.zeros(LARGEST_VALUE + 1, np.int32)
-    structure_of[list(values)] = np.arange(1, len(values) + 1)
-    flat = [labels.reshape(-1) for labels in maps]
-    counts = count(flat[0], flat[1], (_words(flat[0]), _words(flat[1])), structure_of, len(values))
-    overlaps = [Overlap(int(p), int(r), int(both)) for p, r, both in counts[1:]]
-    borders = [find_borders(labels, structure_of) for labels in maps]
-    boundaries = boundary_overlaps(
-        maps,
-        (borders[0], borders[1]),
-        values=np.array(values, np.int64),
-        spacing_mm=spacing,
-        distance_mm=tolerance_mm,
+    maps = in_order(predicted, reference, spacing, values)
+    found = zip(
+        values, maps.overlaps(), maps.boundaries(tolerance_mm), maps.surfaces(surface), strict=True
     )
-    if surface == "elements":
-        measures = _measures(spacing, maps[0].shape)
-        parts = [find_elements(labels, structure_of) for labels in maps]
-        size = tuple(n + 1 if n > 1 or axis else 1 for axis, n in enumerate(maps[0].shape))
-        surfaces = [_surfaces(found, size, len(values), measures) for found in parts]
-    else:
-        surfaces = [_surfaces(found, maps[0].shape, len(values), None) for found in borders]
     scores = {}
-    for n, (value, overlap) in enumerate(zip(values, overlaps, strict=True)):
-        apart = (
-            surface_distances(surfaces[0][n], surfaces[1][n], spacing_mm=spacing)
-            if overlap.status == "ok"
-            else None
-        )
-        tube = cldice(maps[0] == value, maps[1] == value) if value in tubes else None
-        further = _Further(apart, boundaries[n], tube)
-        scores[value] = _label_scores(overlap, further, grid, tolerance_mm)
+    for value, overlap, boundary, (there, back) in found:
+        apart = None
+        if overlap.status == "ok":
+            apart = surface_distances(there, back, spacing_mm=maps.spacing_mm)
+        tube = cldice(maps.predicted == value, maps.reference == value) if value in tubes else None
+        scores[value] = _label_scores(overlap, _Further(apart, boundary, tube), grid, tolerance_mm)
     return scores
 
 
@@ -216,68 +189,3 @@ def _label_scores(
         boundary_iou=further.boundary.iou,
         cldice=further.cldice,
     )
-
-
-def _surfaces(
-    found: IntArray,
-    size: tuple[int, ...],
-    structures: int,
-    measures: npt.NDArray[np.float64] | None,
-) -> list[Surface]:
-    """What was found of all structures, apart; weighted where its codes have measures."""
-    owner = found[:, 0].astype(np.uint16)
-    order = np.argsort(owner, kind="stable")
-    points = np.stack(np.unravel_index(found[order, 1], size), axis=1).astype(np.int32)
-    ends = np.cumsum(np.bincount(owner, minlength=structures + 1))
-    if measures is None:
-        return [Surface(each) for each in np.split(points, ends[:-1])[1:]]
-    weights = measures[found[order, 2]]
-    return [
-        Surface(each, weight)
-        for each, weight in zip(
-            np.split(points, ends[:-1])[1:], np.split(weights, ends[:-1])[1:], strict=True
-        )
-    ]
-
-
-def _measures(spacing_mm: SpacingMm, size: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Area of each code, or length where there is one plane: its codes are those of it twice."""
-    if size[0] > 1:
-        return surface_areas(spacing_mm)
-    lengths = np.zeros(256)
-    lengths[np.arange(16) * 17] = contour_lengths(spacing_mm[1:])
-    return lengths
-
-
-def _in_order(
-    maps: tuple[IntArray, IntArray], spacing_mm: SpacingMm
-) -> tuple[tuple[IntArray, IntArray], SpacingMm]:
-    """Both maps as the compiled loops want them: contiguous, read-only, an axis of one voxel first.
-
-    Axes stay in the order of the memory; the step along an axis without neighbours never counts.
-    """
-    axes = [0, 1, 2]
-    if maps[0].strides[0] < maps[0].strides[-1]:
-        axes = axes[::-1]
-    flat = [axis for axis, size in enumerate(maps[0].shape) if size == 1][-1:]
-    axes = flat + [axis for axis in axes if axis not in flat]
-    kind = np.result_type(*maps)
-    ordered = [
-        _read_only(np.ascontiguousarray(labels.transpose(axes), dtype=kind)) for labels in maps
-    ]
-    a, b, c = (spacing_mm[axis] for axis in axes)
-    return (ordered[0], ordered[1]), (max(a, b, c) if flat else a, b, c)
-
-
-def _words(flat: IntArray) -> npt.NDArray[np.uint64]:
-    """The beginning of a map as words of eight bytes."""
-    words = flat[: flat.nbytes // 8 * 8 // flat.itemsize].view(np.uint64)
-    words.flags.writeable = False
-    return words
-
-
-def _read_only(labels: IntArray) -> IntArray:
-    """A view that cannot be written: numba compiles for these apart, so all maps are such."""
-    view = labels.view()
-    view.flags.writeable = False
-    return view
