@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from medseg.dataset.description import Case, Channel, DatasetDescription, save_description
 from medseg.errors import (
     DifferentSpace,
     EvaluationError,
@@ -13,7 +14,7 @@ from medseg.errors import (
     MissingPredictions,
 )
 from medseg.metrics.case import score_case
-from medseg.report.score import evaluate
+from medseg.report.score import evaluate, read_pair
 from medseg.report.settings import ScoreSettings
 from medseg.report.structures import Region
 from medseg.report.triptych import draw_case
@@ -284,3 +285,26 @@ def test_references_may_be_a_whole_data_set(data_root, tmp_path):
     assert [label.name for label in evaluation.labels] == ["Anterior", "Posterior"]
     assert evaluation.overall.means["dice"].mean == 1.0
     assert evaluation.cases[0].pair.entry.images[0].name == reference.name
+
+
+def test_a_data_set_says_by_itself_that_masks_number_objects(boxes, study):
+    cases = tuple(
+        Case(
+            id=name,
+            images=(study / "imagesTr" / f"{name}.nii.gz",),
+            label=study / "labelsTr" / f"{name}.nii.gz",
+        )
+        for name in ("a_right", "b_shifted")
+    )
+    nucleus = Label(value=1, name="nucleus")
+    description = DatasetDescription(
+        name="cells", channels=(Channel(name="image"),), labels=(nucleus,), cases=cases,
+        instances=True,
+    )  # fmt: skip
+    save_description(description, study / "cells")
+    evaluation = evaluate(study / "masks", study / "cells")
+    assert evaluation.labels == (nucleus,)
+    assert [case.objects.tp for case in evaluation.cases] == [2, 1]
+    assert evaluation.by_label["nucleus"].means["dice"].mean == pytest.approx((1 + 0.857143) / 2)
+    predicted, reference = read_pair(evaluation.cases[0].pair, evaluation.pairs.dataset, None)
+    assert predicted.labels == reference.labels == (nucleus,)
