@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from medseg.errors import LabelError
+from medseg.errors import InvalidGeometry, LabelError
 from medseg.metrics.case import score_case
-from medseg.report.score_one import score_pair
 from medseg.report.pairs import Pair
+from medseg.report.score_one import score_pair
 from medseg.report.settings import ScoreSettings
 from medseg.report.structures import Region
 from medseg.volume.io import write_label_map, write_volume
@@ -53,6 +53,21 @@ def test_regions_may_stand_alone(pair):
     assert list(score_pair(pair, (), (BOTH,), SETTINGS).scores) == ["both"]
     with pytest.raises(LabelError, match="values 2 in the prediction of case b_shifted; known are"):
         score_pair(pair, (), (Region("core", (1,)),), SETTINGS)
+
+
+def test_an_error_names_its_case_even_if_that_has_a_short_name(boxes, study):
+    import nibabel as nib
+
+    image = nib.Nifti1Image(boxes.make_map().array, None)
+    image.header.set_sform(np.diag([1.0, 0.0, 2.0, 1.0]), code=1)
+    nib.save(image, study / "masks" / "a.nii.gz")
+    pair = Pair("a", study / "labelsTr" / "b_shifted.nii.gz", study / "masks" / "a.nii.gz")
+    with pytest.raises(InvalidGeometry) as refusal:
+        score_pair(pair, boxes.labels, (), SETTINGS)
+    assert str(refusal.value) == (
+        "The three axes of a grid must span space. Received: axis lengths (1.0, 0.0, 2.0) mm in "
+        "case a. Repair the header of the file, or convert it again from its source."
+    )
 
 
 def test_each_structure_has_its_own_tolerance(boxes, pair):

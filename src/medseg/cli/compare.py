@@ -160,11 +160,13 @@ def _evaluated(
 
 def _show(comparison: "Comparison", console: Console) -> None:
     """The conclusion, a table of means, the pairs in words, and how firm the ranking is."""
+    from medseg.report.html import counted
+
     console.say(comparison.headline)
     names = comparison.ranking.order
     digits = 3 if comparison.higher_is_better else 2
     console.table(
-        f"{len(comparison.cases)} cases: mean {comparison.metric}",
+        f"{counted(len(comparison.cases), 'case')}: mean {comparison.metric}",
         ("label", *names),
         [_row(label, names, comparison, digits) for label in (*comparison.labels, "mean")],
     )

@@ -94,11 +94,14 @@ def evaluate(
 
 def show_scores(evaluation: "Evaluation", console: Console) -> None:
     """Print means as tables of at most 80 columns, and the definitions beneath."""
+    from medseg.report.html import counted
+
     named = list(evaluation.by_label.items())
     if len(named) > 1:
         named.append(("all", evaluation.overall))
     console.table(
-        f"{len(evaluation.cases)} cases: means; Dice with its 95 % interval; distances in mm",
+        f"{counted(len(evaluation.cases), 'case')}: means; Dice with its 95 % interval; "
+        "distances in mm",
         ("label", "Dice", "HD95", "ASSD", "NSD", "missed", "invented"),
         [_row(name, one) for name, one in named],
     )

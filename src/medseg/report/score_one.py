@@ -86,7 +86,8 @@ def score_pair(
     try:
         return _score(pair, labels, regions, settings, probabilities)
     except MedsegError as error:
-        if pair.case in str(error):
+        known = (f"case {pair.case}", str(pair.reference), str(pair.predicted))
+        if any(words in str(error) for words in known):
             raise
         received = f"{error.received} in case {pair.case}".strip()
         raise type(error)(error.rule, received=received, cure=error.cure) from error
