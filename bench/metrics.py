@@ -1,21 +1,26 @@
 """How long does it take to score a 512x512x200 label map with 10 structures, and is it right?
 
-    taskset -c 0 python bench/metrics.py [--small LABELS_FOLDER]
+    taskset -c 0 python bench/metrics.py [--peers-python PYTHON] [--small LABELS_FOLDER]
 
-One core, CPU seconds. Dice, Hausdorff distance, HD95, ASSD and surface Dice, ours beside the peers
-that are installed (`pip install surface-distance medpy monai`, in an environment of their own
-beside medseg); a peer that is not says so. Peers that need minutes score two structures. Scores
-that a peer defines as we do are compared. Ours is warm: compiling (about five seconds) is done once
-and kept on disk. Memory is the peak of a process of its own, beyond what it holds before.
+One core, CPU seconds. Ours computes every score of `score_case`, with either definition of a
+surface; the peers compute Dice, Hausdorff distance, HD95, mean surface distance and, where they
+have it, surface Dice. Peers run in the Python that is named (`pip install surface-distance medpy
+monai panoptica SimpleITK`, in an environment beside medseg), else in this one; a peer that is not
+installed there says so. Those that need minutes score two structures. Scores that a peer defines as
+we do are compared. Each runs in a process of its own: memory is its peak beyond what it holds
+before. Ours is warm; what compiling takes at the first call on a machine is printed apart.
 """
 
 import argparse
-import multiprocessing.connection
+import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
@@ -23,6 +28,9 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREA
 import numpy as np
 
 SIZE, SPACING_MM, ORGANS = (512, 512, 200), (0.8, 0.8, 1.5), 10
+
+GOAL = 8.0
+"""How many times faster than the fastest peer."""
 
 Scores = dict[int, dict[str, float]]
 
@@ -49,11 +57,21 @@ def fill(labels: np.ndarray, value: int, centre: np.ndarray, radius: np.ndarray)
     labels[box][away <= 1] = value
 
 
-def ours(predicted: np.ndarray, reference: np.ndarray, values: range) -> Scores:
+def elements(predicted: np.ndarray, reference: np.ndarray, values: range) -> Scores:
+    """Ours, with surface elements: the default."""
+    return ours(predicted, reference, values, "elements")
+
+
+def borders(predicted: np.ndarray, reference: np.ndarray, values: range) -> Scores:
+    """Ours, with voxel borders."""
+    return ours(predicted, reference, values, "borders")
+
+
+def ours(predicted: np.ndarray, reference: np.ndarray, values: range, surface: str) -> Scores:
     from medseg.metrics.case import score_case
 
-    scores = score_case(predicted, reference, values=values, spacing_mm=SPACING_MM)
-    names = ("dice", "hd", "hd95", "assd", "nsd")
+    scores = score_case(predicted, reference, values=values, spacing_mm=SPACING_MM, surface=surface)
+    names = ("dice", "iou", "hd", "hd95", "hd95_pooled", "assd", "assd_averaged", "nsd")
     return {v: {name: getattr(one, name) for name in names} for v, one in scores.items()}
 
 
@@ -69,7 +87,7 @@ def surface_distance(predicted: np.ndarray, reference: np.ndarray, values: range
             "dice": peer.compute_dice_coefficient(a, b),
             "hd": peer.compute_robust_hausdorff(apart, 100),
             "hd95": peer.compute_robust_hausdorff(apart, 95),
-            "assd": float(np.mean(means)),
+            "assd_averaged": float(np.mean(means)),
             "nsd": peer.compute_surface_dice_at_tolerance(apart, 1.0),
         }
     return found
@@ -108,7 +126,7 @@ def medpy(predicted: np.ndarray, reference: np.ndarray, values: range) -> Scores
         found[value] = {
             "dice": binary.dc(a, b),
             "hd": binary.hd(a, b, SPACING_MM),
-            "hd95": binary.hd95(a, b, SPACING_MM),
+            "hd95_pooled": binary.hd95(a, b, SPACING_MM),
             "assd": binary.assd(a, b, SPACING_MM),
         }
     return found
@@ -148,42 +166,96 @@ def simpleitk(predicted: np.ndarray, reference: np.ndarray, values: range) -> Sc
     return found
 
 
-PEERS: dict[Callable[[np.ndarray, np.ndarray, range], Scores], int] = {
-    ours: ORGANS,
-    surface_distance: ORGANS,
-    simpleitk: 2,
-    monai: 2,
-    medpy: 2,
+def panoptica(predicted: np.ndarray, reference: np.ndarray, values: range) -> Scores:
+    """Structures as instances that are matched already."""
+    from panoptica import InputType, Metric, Panoptica_Evaluator
+
+    wanted = {"dice": Metric.DSC, "iou": Metric.IOU, "hd": Metric.HD, "hd95_pooled": Metric.HD95,
+              "assd_averaged": Metric.ASSD, "nsd": Metric.NSD}  # fmt: skip
+    evaluator = Panoptica_Evaluator(
+        expected_input=InputType.MATCHED_INSTANCE,
+        instance_metrics=list(wanted.values()),
+        global_metrics=[],
+    )
+    if not len(values):
+        return {}
+    result = evaluator.evaluate(predicted, reference, voxelspacing=SPACING_MM)["ungrouped"]
+    columns = {
+        name: result.get_list_metric(metric, mode=_all_of_them()) for name, metric in wanted.items()
+    }
+    return {
+        value: {name: float(column[n]) for name, column in columns.items()}
+        for n, value in enumerate(values)
+    }
+
+
+def _all_of_them() -> object:
+    from panoptica import MetricMode
+
+    return MetricMode.ALL
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the table.
+
+    Attributes:
+        score: What is measured.
+        structures: How many structures it is asked for.
+        like: Which of ours it is compared with.
+        equal: Scores that are defined as ours: the others are defined differently there.
+    """
+
+    score: Callable[[np.ndarray, np.ndarray, range], Scores]
+    structures: int = ORGANS
+    like: str = "borders"
+    equal: tuple[str, ...] = ()
+
+
+ENTRIES = {
+    entry.score.__name__: entry
+    for entry in (
+        Entry(elements, like="elements"),
+        Entry(borders),
+        Entry(surface_distance, ORGANS, "elements", ("dice", "hd", "hd95", "assd_averaged", "nsd")),
+        Entry(panoptica, equal=("dice", "iou")),
+        Entry(simpleitk, 2, equal=("dice", "hd", "hd95", "assd", "nsd")),
+        Entry(monai, 2, equal=("dice", "hd", "hd95", "assd", "nsd")),
+        Entry(medpy, 2, equal=("dice", "hd", "hd95_pooled", "assd")),
+    )
 }
-"""Who is measured, and how many structures each is asked for."""
-
-EQUAL = {
-    "surface_distance": ("dice",),
-    "simpleitk": ("dice", "hd", "hd95", "assd", "nsd"),
-    "monai": ("dice", "hd", "hd95", "assd", "nsd"),
-    "medpy": ("dice", "hd"),
-}
-"""Which scores must be ours, for each peer: the others are defined differently there."""
+OWN = ("elements", "borders")
 
 
-def measure(
-    peer: str, values: range, maps: Path, pipe: multiprocessing.connection.Connection
-) -> None:
-    """Time one peer in a process of its own."""
+def measure(name: str, maps: Path) -> dict[str, object]:
+    """Time one entry, in this process, which does nothing else."""
     predicted, reference = np.load(maps)
-    score = next(one for one in PEERS if one.__name__ == peer)
+    entry = ENTRIES[name]
+    corner = np.zeros((4, 4, 4), np.uint8)
+    corner[1, 1, 1] = 1
     try:
-        score(predicted[:24, :24, :24], predicted[:24, :24, :24], range(1, 1))
-        if score is ours:
-            corner = np.zeros((4, 4, 4), np.uint8)
-            corner[1, 1, 1] = 1
-            score(corner, corner, range(1, 2))
-        before = resident_mb()
-        begin = time.process_time()
-        scores = score(predicted, reference, values)
-        pipe.send((time.process_time() - begin, peak_mb() - before, scores))
+        entry.score(corner, corner, range(1, 2 if name in OWN else 1))
     except ImportError as error:
-        pipe.send(f"not installed: {error}")
+        return {"missing": str(error)}
+    before = resident_mb()
+    begin = time.process_time()
+    scores = entry.score(predicted, reference, range(1, entry.structures + 1))
+    return {
+        "seconds": time.process_time() - begin,
+        "mb": peak_mb() - before,
+        "scores": {str(value): one for value, one in scores.items()},
+    }
+
+
+def first_call() -> float:
+    """CPU seconds of the first call on a machine, where nothing is compiled yet."""
+    corner = np.zeros((4, 4, 4), np.uint8)
+    corner[1, 1, 1] = 1
+    import medseg.metrics.case  # noqa: F401  loading is not compiling
+
+    begin = time.process_time()
+    elements(corner, corner, range(1, 2))
+    return time.process_time() - begin
 
 
 def peak_mb() -> float:
@@ -194,26 +266,26 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
-def outcome_of(peer: str, values: range, maps: Path) -> tuple[float, float, Scores] | str:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=measure, args=(peer, values, maps, there))
-    process.start()
-    there.close()
-    try:
-        return here.recv()
-    except EOFError:
-        return "failed; see above"
-    finally:
-        process.join()
+def in_process(python: str, *arguments: str, **environment: str) -> dict[str, object]:
+    """Run this script for one measurement in a process of its own."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as answer:
+        done = subprocess.run(
+            [python, "-W", "ignore", __file__, *arguments, "--answer", answer.name],
+            env=os.environ | environment,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode:
+            return {"missing": "failed; see above"}
+        return json.loads(Path(answer.name).read_text())
 
 
-def agreement(peer: str, scores: Scores, own: Scores) -> str:
+def agreement(name: str, scores: dict[str, dict[str, float]], own: dict[str, object]) -> str:
     """Largest difference of the scores that are defined alike, and which those are."""
-    names = EQUAL[peer]
-    apart = max(
-        abs(one[name] - own[value][name]) for value, one in scores.items() for name in names
-    )
+    names = ENTRIES[name].equal
+    if not names:
+        return ""
+    apart = max(abs(one[n] - own[value][n]) for value, one in scores.items() for n in names)
     return f"{', '.join(names)} differ by at most {apart:.1g}"
 
 
@@ -231,31 +303,59 @@ def small_cases(folder: Path) -> None:
     print(f"{len(maps)} real cases: {each * 1000:.2f} CPU ms a case")
 
 
-def compare(maps: Path) -> None:
-    own: Scores = {}
-    for peer, organs in PEERS.items():
-        name = peer.__name__
-        outcome = outcome_of(name, range(1, organs + 1), maps)
-        if isinstance(outcome, str):
-            print(f"{name:17} {outcome}")
+def compare(maps: Path, peers_python: str) -> None:
+    """Measure all, and print a line of each and how they compare."""
+    own: dict[str, dict[str, dict[str, float]]] = {}
+    seconds: dict[str, float] = {}
+    for name, entry in ENTRIES.items():
+        python = sys.executable if name in OWN else peers_python
+        outcome = in_process(python, "--measure", name, "--maps", str(maps))
+        if "missing" in outcome:
+            print(f"{name:17} {outcome['missing']}", flush=True)
             continue
-        seconds, mb, scores = outcome
-        own = own or scores
-        words = "" if peer is ours else agreement(name, scores, own)
+        if name in OWN:
+            own[name] = outcome["scores"]
+        elif entry.structures == ORGANS:
+            seconds[name] = outcome["seconds"]
+        if name == "elements":
+            best = outcome["seconds"]
+        words = agreement(name, outcome["scores"], own[entry.like])
         print(
-            f"{name:17} {organs:2} structures {seconds:8.2f} CPU s {mb:6.0f} MB  {words}",
+            f"{name:17} {entry.structures:2} structures {outcome['seconds']:8.2f} CPU s "
+            f"{outcome['mb']:6.0f} MB  {words}",
             flush=True,
+        )
+    if seconds:
+        fastest = min(seconds, key=lambda name: seconds[name])
+        ratio = seconds[fastest] / best
+        print(
+            f"elements is {ratio:.1f}x as fast as {fastest}, the fastest peer; "
+            f"the goal of {GOAL:g}x is {'met' if ratio >= GOAL else 'missed'}"
         )
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--peers-python", default=sys.executable, help="Python with the peers")
     options.add_argument("--small", type=Path, help="folder of real label maps")
+    options.add_argument("--measure", choices=ENTRIES, help=argparse.SUPPRESS)
+    options.add_argument("--first-call", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument("--maps", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     asked = options.parse_args()
+    if asked.answer:
+        answer = (
+            {"seconds": first_call()} if asked.first_call else measure(asked.measure, asked.maps)
+        )
+        asked.answer.write_text(json.dumps(answer))
+        return
     with tempfile.TemporaryDirectory() as folder:
         maps = Path(folder) / "maps.npy"
         np.save(maps, np.stack(phantom()))
-        compare(maps)
+        print(f"both label maps: {maps.stat().st_size / 2**20:.0f} MB")
+        compare(maps, asked.peers_python)
+        first = in_process(sys.executable, "--first-call", NUMBA_CACHE_DIR=folder)
+        print(f"first call on a machine: {first['seconds']:.1f} CPU s of compiling")
     if asked.small:
         small_cases(asked.small)
 
