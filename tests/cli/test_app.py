@@ -13,7 +13,8 @@ import medseg
 from medseg.dataset.phantom import LABELS, Study, write_study
 
 COMMANDS = ("demo", "info", "convert", "dataset", "dataset import", "dataset check",
-            "dataset split", "dataset fetch", "plan", "train", "predict", "evaluate")  # fmt: skip
+            "dataset split", "dataset fetch", "plan", "train", "predict", "evaluate",
+            "compare")  # fmt: skip
 
 
 def run(*words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
