@@ -6,8 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from medseg.cli.app import app
 from medseg.dataset.description import Channel
