@@ -70,5 +70,5 @@ def mark(
     if band[at] & bit == 0:
         band[at] |= bit
         counts[structure, bit - 1] += 1
-        if other[at] == own and band[at] == 3:
+        if other[at] == own and band[at] & 3 == 3:
             counts[structure, 2] += 1

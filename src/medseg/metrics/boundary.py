@@ -30,6 +30,7 @@ def boundary_overlaps(
     maps: tuple[IntArray, IntArray],
     borders: tuple[BorderVoxels, BorderVoxels],
     *,
+    seen: npt.NDArray[np.uint8],
     values: Sequence[int],
     spacing_mm: SpacingMm,
     distance_mm: float,
@@ -39,6 +40,7 @@ def boundary_overlaps(
     Args:
         maps: Label values of prediction and reference, shape (I, J, K), contiguous.
         borders: The border voxels of both.
+        seen: One number for each voxel, flat, whose bits 1 and 2 are not set yet; changed.
         values: The label value of each structure, from structure 1 on.
         spacing_mm: Distance between voxel centres along each axis.
         distance_mm: How far the boundary region reaches inwards.
@@ -50,10 +52,9 @@ def boundary_overlaps(
     if ball_mm3 > 8 * _STEPS * math.prod(spacing_mm):
         return _by_distance_maps(maps, borders, values, spacing_mm, distance_mm)
     counts = np.zeros((len(values) + 1, 3), np.int64)
-    band = np.zeros(maps[0].size, np.uint8)
     steps = _steps(spacing_mm, distance_mm)
-    mark_band(maps[0], maps[1], borders[0], steps, 1, band, counts)
-    mark_band(maps[1], maps[0], borders[1], steps, 2, band, counts)
+    mark_band(maps[0], maps[1], borders[0], steps, 1, seen, counts)
+    mark_band(maps[1], maps[0], borders[1], steps, 2, seen, counts)
     return [Overlap(int(p), int(r), int(both)) for p, r, both in counts[1:]]
 
 

@@ -1,11 +1,11 @@
 """Compiled loops over label maps: plain Python that numba compiles and caches on disk.
 
-They find what surfaces are made of. A *border voxel* belongs to a structure and touches across a
-face a voxel that does not, or the edge of the grid. A *mixed corner* is where eight voxels meet
-that do not all hold one value; outside of the grid is background.
+They find what surfaces are made of. A *mixed corner* is where eight voxels meet that do not all
+hold one value; a *border voxel* belongs to a structure and touches across a face a voxel that does
+not. Outside of the grid is background.
 
 An axis of one voxel has no neighbours: a 2D image has outlines, not faces. Where a map has such an
-axis it is the first. A grid of one voxel is all border.
+axis it is the first, and only the first counts as such.
 """
 
 import numpy as np
@@ -70,73 +70,6 @@ def grown(found: IntArray) -> IntArray:
 
 
 @compiled
-def compare(own: IntArray, a: IntArray, b: IntArray, differs: AnyArray) -> None:
-    """Set what is not 0 where voxels differ from either neighbour; what is set stays."""
-    for n in range(own.size):
-        differs[n] |= (own[n] ^ a[n]) | (own[n] ^ b[n])
-
-
-@compiled
-def find_borders(labels: IntArray, structure_of: IntArray) -> IntArray:
-    """All border voxels of all structures, in the order of the grid.
-
-    Args:
-        labels: Label values, shape (I, J, K), contiguous.
-        structure_of: Label value -> structure, as for `count`.
-
-    Returns:
-        Structure and flat index of each, shape (n, 2).
-    """
-    size_i, size_j, size_k = labels.shape
-    size = size_j * size_k
-    found, n = np.empty((1024, 2), np.int64), 0
-    outside = np.zeros(size, labels.dtype)
-    differs = np.zeros((size + 7) // 8 * 8, labels.dtype)
-    words = differs.view(np.uint64)
-    step = differs.size // words.size
-    for i in range(size_i):
-        own = labels[i].reshape(-1)
-        differs[:] = 0
-        if size_i > 1 or size == 1:
-            above = labels[i - 1].reshape(-1) if i > 0 else outside
-            below = labels[i + 1].reshape(-1) if i + 1 < size_i else outside
-            compare(own, above, below, differs[:size])
-        _borders_in_plane(own, outside, size_k, differs[:size])
-        for word in range(words.size):
-            if words[word] == 0:
-                continue
-            for m in range(word * step, min(word * step + step, size)):
-                structure = structure_of[own[m]]
-                if structure > 0 and differs[m] != 0:
-                    if n == found.shape[0]:
-                        found = grown(found)
-                    found[n, 0], found[n, 1] = structure, i * size + m
-                    n += 1
-    return found[:n].copy()
-
-
-@compiled
-def _borders_in_plane(own: IntArray, outside: IntArray, size_k: int, differs: AnyArray) -> None:
-    """Compare the voxels of one plane with their neighbours in it.
-
-    All at the edge of the grid is border, so it does not matter that the first voxel of a row is
-    compared with the last of the row before.
-    """
-    size = own.size
-    for step, within in ((1, size_k), (size_k, size)):
-        if within > step:
-            compare(own[step:-step], own[: -2 * step], own[2 * step :], differs[step:-step])
-    if size_k > 1:
-        for row in range(0, size, size_k):
-            differs[row] |= own[row]
-            differs[row + size_k - 1] |= own[row + size_k - 1]
-    if size > size_k:
-        for first in (0, size - size_k):
-            edge = own[first : first + size_k]
-            compare(edge, outside[:size_k], edge, differs[first : first + size_k])
-
-
-@compiled
 def find_elements(labels: IntArray, structure_of: IntArray) -> IntArray:
     """The surface elements of all structures at all mixed corners, in the order of the corners.
 
@@ -180,9 +113,8 @@ def find_elements(labels: IntArray, structure_of: IntArray) -> IntArray:
                         found = grown(found)
                     for k in range(4):
                         near = m + k // 2 * wide + k % 2
-                        here[k] = structure_of[planes[last, near]]
-                        here[4 + k] = structure_of[planes[now, near]]
-                    n = _elements_at(here, i * size + m, found, n)
+                        here[k], here[4 + k] = other[near], own[near]
+                    n = _elements_at(here, structure_of, i * size + m, found, n)
     return found[:n].copy()
 
 
@@ -216,17 +148,65 @@ def _compare_planes(
 
 
 @compiled
-def _elements_at(here: IntArray, corner: int, found: IntArray, n: int) -> int:
-    """Append the element of each structure among eight voxels; how many there are then."""
-    done = 0
-    for m in range(8):
-        structure, code = here[m], 0
-        if structure == 0 or done & 128 >> m:
-            continue
-        for other in range(m, 8):
-            if here[other] == structure:
-                code |= 128 >> other
+def _elements_at(
+    here: IntArray, structure_of: IntArray, corner: int, found: IntArray, n: int
+) -> int:
+    """Append the element of each structure among eight values; how many there are then."""
+    done, m = 0, 0
+    while done != 255:
+        while done & (128 >> m):
+            m += 1
+        code = 0
+        for other in range(8):
+            code |= int(here[other] == here[m]) << (7 - other)
         done |= code
-        found[n, 0], found[n, 1], found[n, 2] = structure, corner, code
-        n += 1
+        structure = structure_of[here[m]]
+        if structure > 0:
+            found[n, 0], found[n, 1], found[n, 2] = structure, corner, code
+            n += 1
     return n
+
+
+@compiled
+def find_borders(
+    elements: IntArray, shape: tuple[int, int, int], seen: AnyArray, bit: int
+) -> IntArray:
+    """All border voxels of all structures: each touches a corner whose code shows its open face.
+
+    Args:
+        elements: Structure, corner and code of each element, as `find_elements` returns them.
+        shape: Of the label map.
+        seen: One number for each voxel, flat; changed.
+        bit: Which bit of it marks the voxels that were found; not set yet.
+
+    Returns:
+        Structure and flat index of each, shape (n, 2), in the order of the elements.
+    """
+    size_i, size_j, size_k = shape
+    high = 1 if size_i > 1 else 0
+    to_voxel = np.empty(8, np.int64)
+    for m in range(8):
+        to_voxel[m] = (m // 4 * high * size_j + m // 2 % 2) * size_k + m % 2
+    first_bit = np.zeros(256, np.int64)
+    for m in range(8):
+        first_bit[128 >> m : 256 >> m] = m
+    found, n = np.empty((1024, 2), np.int64), 0
+    for element in range(elements.shape[0]):
+        if n + 8 > found.shape[0]:
+            found = grown(found)
+        corner, code = elements[element, 1], elements[element, 2]
+        row = corner // (size_k + 1)
+        i, j, k = row // (size_j + 1) - high, row % (size_j + 1) - 1, corner % (size_k + 1) - 1
+        lowest = (i * size_j + j) * size_k + k
+        along_i = (code & 0x0F) << 4 | (code & 0xF0) >> 4
+        along_j = (code & 0x33) << 2 | (code & 0xCC) >> 2
+        along_k = (code & 0x55) << 1 | (code & 0xAA) >> 1
+        border = code & ~(along_i & along_j & along_k)
+        while border:
+            m = first_bit[border]
+            border ^= 128 >> m
+            at = lowest + to_voxel[m]
+            found[n, 0], found[n, 1] = elements[element, 0], at
+            n += int(seen[at] & bit == 0)
+            seen[at] |= bit
+    return found[:n].copy()

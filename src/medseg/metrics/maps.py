@@ -16,6 +16,9 @@ from medseg.metrics.overlap import Overlap
 from medseg.metrics.surface import Surface, SurfaceKind
 from medseg.types import IntArray, SpacingMm
 
+SEEN_IN_PREDICTION, SEEN_IN_REFERENCE = 4, 8
+"""Bits of the border voxels that were found; `mark_band` uses 1 and 2."""
+
 
 @dataclass(frozen=True, eq=False)
 class Maps:
@@ -53,6 +56,7 @@ class Maps:
         return boundary_overlaps(
             self.both,
             self._borders,
+            seen=self._seen,
             values=self.values,
             spacing_mm=self.spacing_mm,
             distance_mm=distance_mm,
@@ -66,18 +70,29 @@ class Maps:
         else:
             corners = (shape[0] + 1 if shape[0] > 1 else 1, shape[1] + 1, shape[2] + 1)
             measures = self._measures()
-            sides = [
-                self._apart(find_elements(labels, self.structure_of), corners, measures)
-                for labels in self.both
-            ]
+            sides = [self._apart(found, corners, measures) for found in self._elements]
         return list(zip(*sides, strict=True))
 
     @cached_property
-    def _borders(self) -> tuple[BorderVoxels, BorderVoxels]:
+    def _elements(self) -> tuple[IntArray, IntArray]:
         return (
-            find_borders(self.predicted, self.structure_of),
-            find_borders(self.reference, self.structure_of),
+            find_elements(self.predicted, self.structure_of),
+            find_elements(self.reference, self.structure_of),
         )
+
+    @cached_property
+    def _borders(self) -> tuple[BorderVoxels, BorderVoxels]:
+        shape = self.predicted.shape
+        there, back = self._elements
+        return (
+            find_borders(there, shape, self._seen, SEEN_IN_PREDICTION),
+            find_borders(back, shape, self._seen, SEEN_IN_REFERENCE),
+        )
+
+    @cached_property
+    def _seen(self) -> npt.NDArray[np.uint8]:
+        """Marks of each voxel, flat: memory of which only what lies near a surface is touched."""
+        return np.zeros(self.predicted.size, np.uint8)
 
     def _measures(self) -> Measures:
         """Area of each code, or length where there is one plane, whose bits come twice."""
@@ -90,7 +105,9 @@ class Maps:
     def _apart(
         self, found: IntArray, shape: tuple[int, ...], measures: Measures | None
     ) -> list[Surface]:
-        """What was found, by structure; weighted where its codes have measures."""
+        """What was found, by structure in the order of the grid; weighted by its code's measure."""
+        if measures is None:
+            found = found[np.argsort(found[:, 1])]
         order = np.argsort(found[:, 0].astype(np.uint16), kind="stable")
         points = np.stack(np.unravel_index(found[order, 1], shape), axis=1).astype(np.int32)
         weights = None if measures is None else measures[found[order, 2]]
