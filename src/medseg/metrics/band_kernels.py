@@ -37,7 +37,7 @@ def mark_band(
         structure, at = borders[n, 0], borders[n, 1]
         own = flat[at]
         mark(at, own, structure, bit, other_flat, band, counts)
-        for face in range(6):
+        for face in range(6 if steps[0].size else 0):
             axis = face // 2
             if steps[1][face] == steps[1][face + 1] or shape[axis] == 1:
                 continue

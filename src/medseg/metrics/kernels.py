@@ -210,3 +210,35 @@ def find_borders(
             n += int(seen[at] & bit == 0)
             seen[at] |= bit
     return found[:n].copy()
+
+
+@compiled
+def separate(
+    found: IntArray, shape: tuple[int, int, int], structures: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Bring what was found into the order of the structures; within each the order stays.
+
+    Args:
+        found: Structure, flat index and perhaps code of each, shape (n, 2) or (n, 3).
+        shape: Of the grid that the flat indices are of.
+        structures: Number of structures N.
+
+    Returns:
+        Indices, shape (n, 3); the last column of `found`, shape (n,); and where each structure's
+        begin, shape (N + 1,).
+    """
+    begin = np.zeros(structures + 1, np.int64)
+    for n in range(found.shape[0]):
+        begin[found[n, 0]] += 1
+    begin = np.cumsum(begin)
+    free = begin.copy()
+    points = np.empty((found.shape[0], 3), np.int32)
+    last = np.empty(found.shape[0], np.int64)
+    for n in range(found.shape[0]):
+        at = free[found[n, 0] - 1]
+        free[found[n, 0] - 1] += 1
+        row = found[n, 1] // shape[2]
+        points[at, 0], points[at, 1] = row // shape[1], row % shape[1]
+        points[at, 2] = found[n, 1] - row * shape[2]
+        last[at] = found[n, found.shape[1] - 1]
+    return points, last, begin

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from medseg.metrics.boundary import BorderVoxels, boundary_overlaps
 from medseg.metrics.checks import LARGEST_VALUE, as_grid
 from medseg.metrics.elements import Measures, contour_lengths, surface_areas
-from medseg.metrics.kernels import count, find_borders, find_elements
+from medseg.metrics.kernels import count, find_borders, find_elements, separate
 from medseg.metrics.overlap import Overlap
 from medseg.metrics.surface import Surface, SurfaceKind
 from medseg.types import IntArray, SpacingMm
@@ -103,18 +103,16 @@ class Maps:
         return lengths
 
     def _apart(
-        self, found: IntArray, shape: tuple[int, ...], measures: Measures | None
+        self, found: IntArray, shape: tuple[int, int, int], measures: Measures | None
     ) -> list[Surface]:
         """What was found, by structure in the order of the grid; weighted by its code's measure."""
         if measures is None:
             found = found[np.argsort(found[:, 1])]
-        order = np.argsort(found[:, 0].astype(np.uint16), kind="stable")
-        points = np.stack(np.unravel_index(found[order, 1], shape), axis=1).astype(np.int32)
-        weights = None if measures is None else measures[found[order, 2]]
-        ends = np.cumsum(np.bincount(found[:, 0], minlength=len(self.values) + 1)).tolist()
+        points, codes, begin = separate(found, shape, len(self.values))
+        weights = None if measures is None else measures[codes]
         return [
             Surface(points[start:end], None if weights is None else weights[start:end])
-            for start, end in pairwise(ends)
+            for start, end in pairwise(begin.tolist())
         ]
 
 

@@ -38,6 +38,10 @@ def group_rows(points: Points, low: IntArray, rows: IntArray) -> tuple[IntArray,
 @compiled
 def nearest_in_row(depth: IntArray, first: int, stop: int, k: int) -> int:
     """How many voxels lie between `k` and the nearest of the rising depth[first:stop]."""
+    if depth[first] >= k:
+        return int(depth[first] - k)
+    if depth[stop - 1] <= k:
+        return int(k - depth[stop - 1])
     low, high = first, stop
     while low < high:
         middle = (low + high) // 2
@@ -45,10 +49,6 @@ def nearest_in_row(depth: IntArray, first: int, stop: int, k: int) -> int:
             low = middle + 1
         else:
             high = middle
-    if low == stop:
-        return int(k - depth[stop - 1])
-    if low == first:
-        return int(depth[first] - k)
     return int(min(k - depth[low - 1], depth[low] - k))
 
 
