@@ -33,7 +33,8 @@ def test_the_page_needs_no_other_file_and_no_network(page):
 
 def test_worst_cases_come_first_with_image_and_outlines(page):
     articles = page.split("<article")[1:]
-    assert re.findall(r"<h3>([^<]*)", "".join(articles)) == ["c_no_rim", "b_shifted", "a_right"]
+    found = re.findall(r'<h3><span class="role">([^<]*)</span>([^<]*)', "".join(articles))
+    assert found == [("lowest", "c_no_rim"), ("2nd lowest", "b_shifted"), ("3rd lowest", "a_right")]
     assert articles[0].count("data:image/png") == 2
     assert "rim missed" in articles[0]
 

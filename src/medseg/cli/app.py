@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 import medseg
-from medseg.cli import compare, convert, dataset, demo, evaluate, info, plan, predict, train, view
+from medseg.cli import (
+    compare,
+    convert,
+    dataset,
+    demo,
+    evaluate,
+    info,
+    plan,
+    predict,
+    report,
+    train,
+    view,
+)
 
 app = typer.Typer(
     name="medseg",
@@ -44,6 +56,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("view")(view.view)
+app.command("report")(report.report)
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ class ShownCase:
     scores: tuple[str, ...]
     drawing: Triptych | None
     remark: str = ""
+    role: str = ""
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Slices through a volume with the outlines of its masks, as one picture."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from medseg.files import atomic_file
-from medseg.report.slices import HANGING, Cut, cut_through, outlines, picture_of
-from medseg.types import AnyArray
+from medseg.report.slices import (
+    HANGING,
+    PLANES,
+    Cut,
+    Outline,
+    cut_through,
+    data_uri,
+    outlines,
+    outlines_of,
+    picture_of,
+)
+from medseg.types import AnyArray, SpacingMm
 from medseg.volume.labels import colour_of
 from medseg.volume.volume import LabelMap, Volume
 
@@ -21,6 +31,62 @@ _LINES: Any = ("-", (0, (2, 1.2)))
 """Line styles of the first and the second map."""
 
 _TILE_INCHES, _LEGEND_INCHES, _TITLE_INCHES = 2.4, 0.42, 0.4
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice for a page.
+
+    Attributes:
+        where: Which one, in words.
+        width_mm: Its width.
+        height_mm: Its height.
+        pixel_mm: Width and height of a pixel.
+        image: Grey values as a data address, or "" without an image.
+        outlines: Each structure in it.
+        letters: Sides of the patient: left, right, top and bottom; empty for a 2D image.
+    """
+
+    where: str
+    width_mm: float
+    height_mm: float
+    pixel_mm: tuple[float, float]
+    image: str
+    outlines: list[Outline]
+    letters: tuple[str, ...]
+
+
+def slices_through(volume: Volume | None, mask: LabelMap, count: int) -> list[Slice]:
+    """Slices evenly through what a mask holds, for a page.
+
+    Args:
+        volume: The image on the same grid, if it is known.
+        mask: The mask.
+        count: How many slices, at most.
+
+    Raises:
+        DifferentSpace: If the image lies on another grid.
+    """
+    if volume is not None:
+        volume.geometry.require_same_space(mask.geometry, what="an image and its mask")
+    image, hung = volume.reoriented(HANGING) if volume else None, mask.reoriented(HANGING)
+    cuts = _cuts(hung.array.shape, hung.spacing_mm, [hung], count)
+    found = []
+    for cut in cuts:
+        width, height = cut.pixel_mm(hung.spacing_mm)
+        number, of = cut.index + 1, hung.array.shape[cut.axis]
+        found.append(
+            Slice(
+                where=f"{PLANES[cut.axis].capitalize()} {number} of {of}" if of > 1 else "",
+                width_mm=(cut.columns[1] - cut.columns[0]) * width,
+                height_mm=(cut.rows[1] - cut.rows[0]) * height,
+                pixel_mm=(width, height),
+                image=data_uri(picture_of(image, cut)) if image else "",
+                outlines=outlines_of(hung, hung.labels, cut),
+                letters=() if hung.geometry.is_2d else cut.letters,
+            )
+        )
+    return found
 
 
 def save_overlay(figure: Figure, path: Path, *, dots_per_inch: int = 144) -> None:
@@ -59,7 +125,7 @@ def overlay(
     for mask in masks:
         volume.geometry.require_same_space(mask.geometry, what="an image and its mask")
     image, maps = volume.reoriented(HANGING), [mask.reoriented(HANGING) for mask in masks]
-    cuts = _cuts(image, maps, slices)
+    cuts = _cuts(image.array.shape[1:], image.spacing_mm, maps, slices)
     figure, tiles = _tiles(cuts, image, columns, title)
     for cut, axes in zip(cuts, tiles, strict=True):
         _draw_slice(axes, cut, image, maps)
@@ -67,14 +133,16 @@ def overlay(
     return figure
 
 
-def _cuts(image: Volume, maps: Sequence[LabelMap], slices: int) -> list[Cut]:
+def _cuts(
+    grid_size: Sequence[int], spacing_mm: SpacingMm, maps: Sequence[LabelMap], slices: int
+) -> list[Cut]:
     """Evenly through the slices that hold a structure, from the top of the patient down."""
-    shown: AnyArray = np.zeros(image.array.shape[1:], bool)
+    shown: AnyArray = np.zeros(tuple(grid_size), bool)
     for one in maps:
         shown = shown | (one.array > 0)
     if not shown.any():
         shown = ~shown
-    middle = cut_through(shown, shown, image.spacing_mm)
+    middle = cut_through(shown, shown, spacing_mm)
     others = tuple(axis for axis in range(3) if axis != middle.axis)
     held = np.flatnonzero(shown.any(axis=others))
     places = np.linspace(held[0], held[-1], min(slices, held.size) + 2)[1:-1]

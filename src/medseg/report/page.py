@@ -1,17 +1,26 @@
 """`report.html` of an evaluation: did it work, how well, on what, and what to look at first."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from medseg.errors import MedsegError
 from medseg.files import write_text
 from medseg.progress import SILENT, Progress
+from medseg.report.calibration_plots import reliability_diagram
+from medseg.report.evaluation_tables import (
+    case_rows,
+    confusion_cells,
+    definitions,
+    digits_of,
+    first_table,
+    lesion_table,
+    more_table,
+    object_table,
+)
+from medseg.report.examples import Example, Looked, look_again, picture_labels
 from medseg.report.html import (
     COLOURS,
-    Cell,
     ShownCase,
     Tile,
     counted,
@@ -21,22 +30,20 @@ from medseg.report.html import (
     shown,
     some,
 )
-from medseg.report.plots import dice_against_volume, distributions
+from medseg.report.names import read_record
+from medseg.report.plots import distributions
 from medseg.report.score import CaseScores, Evaluation
-from medseg.report.summary import LabelSummary
-from medseg.report.tables import DEFINITIONS
-from medseg.report.triptych import Triptych, draw_case, worst_cases
-from medseg.volume.labels import Label, colour_of
+from medseg.report.volume_plots import bland_altman, dice_against_volume
+from medseg.volume.labels import Label
 
-_WORST, _LINES, _ROWS = 5, 6, 400
-_DIGITS = {"dice": 3, "iou": 3, "nsd": 3, "hd": 2, "hd95": 2, "assd": 2}
+_LINES, _ROWS = 6, 400
 
 
 def write_report(evaluation: Evaluation, path: Path, *, progress: Progress = SILENT) -> Path:
     """Write the page of an evaluation as one file that needs no other.
 
     Args:
-        evaluation: What was scored; the worst cases are read again for their pictures.
+        evaluation: What was scored; some cases are read again for their pictures.
         path: Where the page shall be.
         progress: Told after each picture.
 
@@ -51,7 +58,7 @@ def write_report(evaluation: Evaluation, path: Path, *, progress: Progress = SIL
 
 
 def remarks(evaluation: Evaluation) -> list[str]:
-    """What the numbers do not show: files without a partner, one sentence each."""
+    """What the numbers do not show: files without a partner or on another grid, a sentence each."""
     missing, extra = evaluation.missing, evaluation.pairs.extra
     left_out = sorted(set(evaluation.pairs.missing) - set(missing))
     sentences = []
@@ -64,30 +71,43 @@ def remarks(evaluation: Evaluation) -> list[str]:
         sentences.append(f"No prediction for {some(left_out)}: left out of all numbers.")
     if extra:
         sentences.append(f"No reference for {some(extra)}: not scored.")
+    if evaluation.resampled:
+        sentences.append(
+            f"On another grid than the reference, and resampled: {some(evaluation.resampled)}."
+        )
     return sentences
 
 
 def _content(evaluation: Evaluation, progress: Progress) -> dict[str, Any]:
     count = len(evaluation.cases)
-    rows = _case_rows(evaluation)
+    rows = case_rows(evaluation)
     lost = evaluation.overall.missed + evaluation.overall.false_positive
+    looked = look_again(evaluation, progress=progress)
     return {
         "title": f"Evaluation of {counted(count, 'case')}",
         "headline": _headline(evaluation),
         "lead": _lead(evaluation),
+        "first_look": _first_look(evaluation, looked),
         "tiles": _tiles(evaluation),
         "notices": remarks(evaluation),
-        "columns": _columns(evaluation.tolerance_mm),
-        "rows": _rows(evaluation),
-        "worst": _worst(evaluation, progress),
-        "labels": key_of(evaluation.labels),
+        "first": first_table(evaluation),
+        "more": more_table(evaluation),
+        "lesions": lesion_table(evaluation),
+        "objects": object_table(evaluation),
+        "examples": [_shown_case(one, evaluation) for one in looked.examples],
+        "labels": key_of(picture_labels(evaluation)),
         "colours": COLOURS,
         "distributions": Markup(distributions(evaluation)),
         "volumes": Markup(dice_against_volume(evaluation)) if count > 1 else "",
+        "agreement": Markup(bland_altman(evaluation)) if count > 1 else "",
+        "reliability": Markup(reliability_diagram(evaluation)),
+        "confusion": confusion_cells(looked.confusion) if looked.confusion else None,
+        "confusion_of": _confusion_of(looked, count),
         "lost": counted(lost, "cross") if lost else "",
         "case_rows": rows[:_ROWS],
         "left_out": len(rows) - len(rows[:_ROWS]),
-        "definitions": _definitions(evaluation.tolerance_mm),
+        "definitions": definitions(evaluation),
+        "facts": _facts(evaluation),
     }
 
 
@@ -112,6 +132,20 @@ def _lead(evaluation: Evaluation) -> str:
     return f"{scored} Missed: {missed}. Invented: {invented}."
 
 
+def _first_look(evaluation: Evaluation, looked: Looked) -> str:
+    """Which case to open first, and why."""
+    if len(evaluation.cases) < 2 or not looked.examples:
+        return ""
+    first = looked.examples[0].case
+    lost = [
+        label.name
+        for label in evaluation.labels
+        if first.scores[label.value].status in ("missed", "false_positive")
+    ]
+    why = f", where {some(lost, 'structure')} went missing or was invented" if lost else ""
+    return f"Look first at {first.pair.case}, the lowest: mean Dice {first.mean_dice:.3f}{why}."
+
+
 def _tiles(evaluation: Evaluation) -> list[Tile]:
     overall = evaluation.overall
     means, lost = overall.means, overall.missed + overall.false_positive
@@ -121,7 +155,7 @@ def _tiles(evaluation: Evaluation) -> list[Tile]:
         ("hd95", "HD95 where found", "mm"),
         ("nsd", f"Surface Dice at {evaluation.tolerance_mm:g} mm", ""),
     ):
-        one, digits = means[metric], _DIGITS[metric]
+        one, digits = means[metric], digits_of(metric)
         spread = interval(one.ci_low, one.ci_high, digits)
         words = [f"95 %: {spread}"] if spread else []
         if lost and one.penalised is not None:
@@ -132,74 +166,15 @@ def _tiles(evaluation: Evaluation) -> list[Tile]:
     return tiles
 
 
-def _columns(tolerance_mm: float) -> tuple[str, ...]:
-    surface = f"Surface Dice at {tolerance_mm:g} mm"
-    return (
-        "Dice",
-        "IoU",
-        "HD95 mm",
-        "ASSD mm",
-        surface,
-        "Missed",
-        "Invented",
-        "Both empty",
-        "Cases",
-    )
-
-
-def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {
-            "name": label.name,
-            "colour": colour_of(evaluation.labels, label),
-            "cells": _cells(evaluation.by_label[label.name]),
-            "total": False,
-        }
-        for label in evaluation.labels
-    ]
-    if len(rows) > 1:
-        cells = _cells(evaluation.overall)
-        rows.append({"name": "All structures", "colour": "", "cells": cells, "total": True})
-    return rows
-
-
-def _cells(summary: LabelSummary) -> list[Cell]:
-    cells = []
-    for metric in ("dice", "iou", "hd95", "assd", "nsd"):
-        one, digits = summary.means[metric], _DIGITS[metric]
-        cells.append(Cell(shown(one.mean, digits), interval(one.ci_low, one.ci_high, digits)))
-    return [
-        *cells,
-        Cell(str(summary.missed), bad=summary.missed > 0),
-        Cell(str(summary.false_positive), bad=summary.false_positive > 0),
-        Cell(str(summary.both_empty)),
-        Cell(str(summary.n)),
-    ]
-
-
-def _worst(evaluation: Evaluation, progress: Progress) -> list[ShownCase]:
-    cases = worst_cases(evaluation, _WORST)
-    found = []
-    with progress.task("Drawing the worst cases", len(cases)) as task:
-        for case in cases:
-            found.append(_shown_case(case, evaluation))
-            task.advance()
-    return found
-
-
-def _shown_case(case: CaseScores, evaluation: Evaluation) -> ShownCase:
-    drawing: Triptych | None = None
-    remark = ""
-    try:
-        drawing = draw_case(case.pair, evaluation.pairs.dataset, evaluation.labels)
-    except MedsegError as error:
-        remark = f"No picture: {error}"
-    weakest = sorted(evaluation.labels, key=lambda label: case.scores[label.value].dice)
-    chosen = evaluation.labels if len(weakest) <= _LINES else weakest[:_LINES]
+def _shown_case(example: Example, evaluation: Evaluation) -> ShownCase:
+    case, labels = example.case, evaluation.labels
+    weakest = sorted(labels, key=lambda label: case.scores[label.value].dice)
+    chosen = labels if len(weakest) <= _LINES else weakest[:_LINES]
     lines = [f"mean Dice {case.mean_dice:.3f}", *(_line(case, label) for label in chosen)]
     if len(weakest) > _LINES:
         lines.append(f"{len(weakest) - _LINES} others better")
-    return ShownCase(case.pair.case, tuple(lines), drawing, remark)
+    name = case.pair.case
+    return ShownCase(name, tuple(lines), example.drawing, example.remark, example.role)
 
 
 def _line(case: CaseScores, label: Label) -> str:
@@ -210,40 +185,36 @@ def _line(case: CaseScores, label: Label) -> str:
     return f"{label.name} {words[scores.status]}"
 
 
-def _case_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    """One row for each case and structure, the lowest Dice first."""
-    rows = [
-        (case.scores[label.value], case, label)
-        for case in evaluation.cases
-        for label in evaluation.labels
+def _confusion_of(looked: Looked, count: int) -> str:
+    if looked.read == count:
+        return f"All {counted(count, 'case')}."
+    return f"{looked.read} of {count} cases, evenly from the lowest to the best."
+
+
+def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """What was compared, by which definitions, and with which model."""
+    settings, pairs = evaluation.settings, evaluation.pairs
+    predicted = next(
+        (case.pair.predicted for case in evaluation.cases if case.pair.predicted), None
+    )
+    facts = [("References", str(pairs.all[0].reference.parent))] if pairs.all else []
+    if predicted is not None:
+        facts.append(("Predictions", str(predicted.parent)))
+        bundle = read_record(predicted.parent).get("bundle")
+        if isinstance(bundle, dict):
+            facts.append(("Model", str(bundle.get("name", ""))))
+            facts.append(("SHA-256 of its weights", str(bundle.get("weights_sha256", ""))))
+    if pairs.dataset is not None:
+        facts.append(("Data set", pairs.dataset.name))
+    facts += [
+        ("Surface", settings.surface),
+        ("HD95", "maximum of the two directed percentiles"),
+        ("ASSD", "pooled over both directions"),
+        ("Tolerance of the surface Dice", f"{settings.tolerance_mm:g} mm"),
     ]
-    rows.sort(key=lambda row: (row[0].dice, row[1].pair.case))
-    return [
-        (
-            case.pair.case,
-            label.name,
-            scores.status.replace("_", " ").replace("false positive", "invented"),
-            shown(scores.dice, 3),
-            _distance(scores.hd95),
-            _distance(scores.assd),
-            shown(scores.nsd, 3),
-            f"{scores.reference_ml:.3g}",
-            f"{scores.predicted_ml:.3g}",
-        )
-        for scores, case, label in rows
+    facts += [(f"Tolerance, {name}", f"{mm:g} mm") for name, mm in settings.tolerances_mm.items()]
+    facts += [
+        (f"Region {one.name}", f"values {', '.join(map(str, one.values))}")
+        for one in evaluation.structures.regions
     ]
-
-
-def _distance(distance_mm: float) -> str:
-    return f"{distance_mm:.2f}" if math.isfinite(distance_mm) else "infinite"
-
-
-def _definitions(tolerance_mm: float) -> list[tuple[str, str]]:
-    names = {
-        "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD",
-        "nsd": f"Surface Dice at {tolerance_mm:g} mm (NSD)", "surface": "Surface",
-        "mean": "Means", "penalised": "Penalised means", "interval": "Intervals",
-    }  # fmt: skip
-    return [
-        (names[key], f"{meaning[0].upper()}{meaning[1:]}.") for key, meaning in DEFINITIONS.items()
-    ]
+    return facts

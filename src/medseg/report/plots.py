@@ -1,4 +1,4 @@
-"""Figures of a page: distributions of scores, scores against size, training curves."""
+"""Scores of each case by structure: points and box, one panel for each score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from medseg.report.figures import INK, as_svg, name_points, quiet_axes
 from medseg.report.score import Evaluation
-from medseg.volume.labels import PALETTE, colour_of
+from medseg.volume.labels import colour_of
 
-_MARKERS = "osD^vPX*"
 _LOST = "#d55e00"
 _JITTER = 0.2
 
@@ -86,7 +86,8 @@ def _spoken(number: float) -> str:
 def _draw_strips(panels: Mapping[str, Sequence[Strip]]) -> Figure:
     rows = max(len(strips) for strips in panels.values())
     figure = Figure(
-        figsize=(11.0, 1.0 + rows * (0.74 if rows <= 12 else 0.5)), layout="constrained"
+        figsize=(11.0, 1.0 + rows * (0.74 if rows <= 12 else 0.42)),
+        layout=ConstrainedLayoutEngine(wspace=0.05),
     )
     shape = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for p, (axes, (title, strips)) in enumerate(zip(shape, panels.items(), strict=True)):
@@ -160,88 +161,3 @@ def _size(count: int) -> int:
 def _spread(count: int) -> Numbers:
     """The same places every time: evenly spaced by the golden ratio, so that points lie apart."""
     return np.asarray(((np.arange(count) * 0.6180339887) % 1.0 - 0.5) * 2 * _JITTER, np.float64)
-
-
-def dice_against_volume(evaluation: Evaluation) -> str:
-    """Dice of each case against the structure's volume in the reference, as SVG."""
-    svg = as_svg(_draw_volumes, evaluation)
-    for n, label in enumerate(evaluation.labels):
-        words = [
-            f"{case.pair.case}: {scores.reference_ml:.3g} ml, Dice {scores.dice:.3f}"
-            for case in evaluation.cases
-            if (scores := case.scores[label.value]).reference_ml > 0
-        ]
-        svg = name_points(svg, f"volume-{n}", words)
-    return svg
-
-
-def _draw_volumes(evaluation: Evaluation) -> Figure:
-    figure = Figure(figsize=(11.0, 3.9), layout="constrained")
-    axes = figure.subplots()
-    largest, smallest, lowest = 0.0, math.inf, 0.9
-    for n, label in enumerate(evaluation.labels):
-        every = [case.scores[label.value] for case in evaluation.cases]
-        scores = [one for one in every if one.reference_ml > 0]
-        if not scores:
-            continue
-        volumes, dices = [x.reference_ml for x in scores], [x.dice for x in scores]
-        largest, smallest = max(largest, *volumes), min(smallest, *volumes)
-        lowest = min(lowest, *dices)
-        axes.scatter(
-            volumes, dices, s=26, color=colour_of(evaluation.labels, label), alpha=0.65,
-            linewidths=0, marker=_MARKERS[n // len(PALETTE) % len(_MARKERS)], label=label.name,
-            clip_on=False, gid=f"volume-{n}",
-        )  # fmt: skip
-    if largest > 20 * smallest:
-        axes.set_xscale("log")
-    axes.set_ylim(max(math.floor(lowest * 10 - 1e-9) / 10, 0.0) - 0.02, 1.02)
-    axes.set_xlabel("Volume in the reference (ml)")
-    axes.set_ylabel("Dice")
-    figure.legend(loc="outside right upper", handletextpad=0.2, labelspacing=0.7)
-    return figure
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of a training plot.
-
-    Attributes:
-        name: What it is; "" leaves it out of the legend.
-        x: Minutes or steps.
-        y: Values, NaN where there is none.
-        colour: Of the line.
-        dots: Whether each value is marked, for rare ones.
-    """
-
-    name: str
-    x: Numbers
-    y: Numbers
-    colour: str
-    dots: bool = False
-
-
-def curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> str:
-    """Training curves side by side, as SVG."""
-    return as_svg(_draw_curves, panels, x_label)
-
-
-def _draw_curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> Figure:
-    figure = Figure(figsize=(11.0, 3.3), layout="constrained")
-    shape = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, lines) in zip(shape, panels.items(), strict=True):
-        for curve in lines:
-            known = np.isfinite(curve.y)
-            axes.plot(
-                curve.x[known], curve.y[known], color=curve.colour, linewidth=1.8,
-                linestyle="--" if curve.dots else "-", marker="o" if curve.dots else None,
-                markersize=5, label=curve.name or None,
-            )  # fmt: skip
-        axes.set_title(title)
-        axes.set_xlabel(x_label)
-        axes.margins(x=0.02)
-        if title == "Dice":
-            axes.set_ylim(0.0, 1.0)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        if any(curve.name for curve in lines):
-            axes.legend(loc="best", fontsize=9.5)
-    return figure

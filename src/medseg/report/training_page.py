@@ -8,21 +8,23 @@ from markupsafe import Markup
 
 from medseg.files import write_text
 from medseg.report.html import Cell, Tile, counted, duration, interval, render, shown
-from medseg.report.plots import Curve, Strip, curves, strip_panels
+from medseg.report.plots import Strip, strip_panels
 from medseg.report.records import Numbers, RunRecords, dice_table, read_run
 from medseg.report.summary import mean_of
+from medseg.report.training_plots import Curve, curves
 from medseg.volume.labels import PALETTE
 
 _WORST = 5
 
 
-def write_training_report(run_folder: Path) -> Path:
-    """Write `report.html` into the folder of a training, from what lies there.
+def write_training_report(run_folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a training from what lies in its folder.
 
     A part that is missing, or a run that has not ended, leaves out its section.
 
     Args:
         run_folder: Holds `metrics.json`, `log.csv`, `plan.json` and `bundle/`, or some of them.
+        path: Where the page shall be; None for `report.html` in that folder.
 
     Returns:
         The page.
@@ -31,7 +33,7 @@ def write_training_report(run_folder: Path) -> Path:
         MissingPath: If the folder holds no part of a run.
         CannotWrite: If the page cannot be written.
     """
-    path = run_folder / "report.html"
+    path = path or run_folder / "report.html"
     write_text(path, render("training.html.j2", _content(read_run(run_folder))))
     return path
 
@@ -113,18 +115,21 @@ def _notices(run: RunRecords) -> list[str]:
 
 
 def _curves(run: RunRecords) -> str:
-    """Loss, Dice and learning rate; over minutes for one fold, over steps for several."""
+    """Loss, Dice, learning rate and seconds; over minutes for one fold, over steps for several."""
     logs = {fold: log for fold, log in run.folds.items() if {"step", "loss"} <= set(log)}
     if not any(len(log["step"]) > 1 for log in logs.values()):
         return ""
     alone = len(logs) == 1
-    panels: dict[str, list[Curve]] = {"Loss": [], "Dice": [], "Learning rate": []}
+    panels: dict[str, list[Curve]] = {
+        "Loss": [], "Dice": [], "Learning rate": [], "Seconds a step": [],
+    }  # fmt: skip
     for n, (fold, log) in enumerate(logs.items()):
         x = log["seconds"] / 60 if alone and "seconds" in log else log["step"]
         word = "" if alone else f"fold {fold}"
         colour = PALETTE[n % len(PALETTE)]
         panels["Loss"].append(Curve(word, x, log["loss"], colour))
         panels["Learning rate"].append(Curve(word, x, log.get("learning_rate", x * np.nan), colour))
+        panels["Seconds a step"].append(Curve(word, x, _step_seconds(log), colour))
         learned = log.get("batch_dice", x * np.nan)
         held_out = log.get("validation_dice", log.get("dice", x * np.nan))
         both = bool(np.isfinite(learned).any() and np.isfinite(held_out).any())
@@ -139,6 +144,14 @@ def _curves(run: RunRecords) -> str:
     shown_panels = {title: lines for title, lines in kept.items() if lines}
     in_minutes = alone and all("seconds" in log for log in logs.values())
     return curves(shown_panels, "Minutes" if in_minutes else "Steps") if shown_panels else ""
+
+
+def _step_seconds(log: dict[str, Numbers]) -> Numbers:
+    """Wall seconds of a step between two rows of the log, all of its work included."""
+    steps, seconds = log["step"], log.get("seconds", log["step"] * np.nan)
+    passed = np.diff(steps)
+    between = np.where(passed > 0, np.diff(seconds) / np.where(passed > 0, passed, 1), np.nan)
+    return np.concatenate([[np.nan], between])
 
 
 def _rows(labels: list[str], dice: Numbers) -> list[dict[str, Any]]:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.dataset.description import DatasetDescription, read_case
 from medseg.errors import MedsegError
+from medseg.report.masks import read_pair
 from medseg.report.pairs import Pair
-from medseg.report.score import CaseScores, Evaluation, read_pair
 from medseg.report.slices import (
     HANGING,
     PLANES,
@@ -24,6 +24,9 @@ from medseg.volume.geometry import Geometry
 from medseg.volume.io import read_volume
 from medseg.volume.labels import Labels
 from medseg.volume.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    from medseg.dataset.description import DatasetDescription
 
 MISSED_COLOUR, ADDED_COLOUR, CONFUSED_COLOUR = "#d55e00", "#56b4e9", "#cc79a7"
 """Colours of the difference: reference only, prediction only, another structure."""
@@ -58,19 +61,30 @@ class Triptych:
     where: str
 
 
-def worst_cases(evaluation: Evaluation, count: int) -> list[CaseScores]:
-    """Cases with a prediction, those of lowest mean Dice first."""
-    predicted = [case for case in evaluation.cases if case.pair.predicted is not None]
-    return sorted(predicted, key=lambda case: (case.mean_dice, case.pair.case))[:count]
-
-
-def draw_case(pair: Pair, dataset: DatasetDescription | None, labels: Labels) -> Triptych:
+def draw_case(pair: Pair, dataset: "DatasetDescription | None", labels: Labels) -> Triptych:
     """Read a case again and cut it where prediction and reference differ most.
 
     Raises:
         MedsegError: If a mask can no longer be read.
     """
-    predicted, reference = read_pair(pair, dataset, labels)
+    return draw_pair(pair, dataset, read_pair(pair, dataset, labels), labels)
+
+
+def draw_pair(
+    pair: Pair,
+    dataset: "DatasetDescription | None",
+    masks: tuple[LabelMap | None, LabelMap],
+    labels: Labels,
+) -> Triptych:
+    """The same of masks that were read before; the image is looked for.
+
+    Args:
+        pair: The files.
+        dataset: The data set that the references are, if they are one.
+        masks: The prediction, on the grid of the reference, and the reference.
+        labels: The structures to show.
+    """
+    predicted, reference = masks
     volume = _image(pair, dataset, reference.geometry)
     return draw(pair.case, predicted or _empty_like(reference), reference, volume, labels)
 
@@ -127,13 +141,15 @@ def _where(cut: Cut, geometry: Geometry, wrong: AnyArray) -> str:
     return f"{PLANES[cut.axis].capitalize()} slice {number} of {of}, {why}"
 
 
-def _image(pair: Pair, dataset: DatasetDescription | None, grid: Geometry) -> Volume | None:
+def _image(pair: Pair, dataset: "DatasetDescription | None", grid: Geometry) -> Volume | None:
     """The image on the grid of the reference, or None where none is found there."""
     try:
         if pair.entry is not None and dataset is not None:
+            from medseg.dataset.description import read_case
+
             volume = read_case(dataset, pair.entry)
         elif pair.image is not None:
-            volume = _read(pair.image)
+            volume = read_image(pair.image)
         else:
             return None
         if not volume.geometry.same_space(grid):
@@ -143,7 +159,12 @@ def _image(pair: Pair, dataset: DatasetDescription | None, grid: Geometry) -> Vo
     return volume if volume.geometry.same_space(grid) else None
 
 
-def _read(path: Path) -> Volume:
+def read_image(path: Path) -> Volume:
+    """An image file, or the one series of a DICOM folder.
+
+    Raises:
+        MedsegError: If it cannot be read.
+    """
     if path.is_dir():
         from medseg.volume.dicom import read_series
 
