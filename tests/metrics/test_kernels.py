@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
-from medseg.metrics.kernels import count, find_borders, find_elements
+from medseg.metrics.kernels import count, find_borders, find_elements, separate
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -107,3 +107,11 @@ def test_more_surface_than_was_expected_is_found_too(kind):
     assert len(elements) == (codes_of(board == 1) > 0).sum() > 4096
     seen = np.zeros(board.size, np.uint8)
     assert len(find_borders(elements, board.shape, seen, 4)) == board.sum() == 2048
+
+
+def test_what_was_found_is_told_apart_and_keeps_its_order():
+    found = np.array([(2, 7, 50), (1, 3, 60), (2, 11, 70)])
+    points, last, begin = separate(found, (2, 2, 3), 3)
+    assert points.tolist() == [[0, 1, 0], [1, 0, 1], [1, 1, 2]]
+    assert last.tolist() == [60, 50, 70]
+    assert begin.tolist() == [0, 1, 3, 3]

@@ -31,8 +31,11 @@ def test_scores_are_those_that_the_peer_has_given(peer, name):
         assert getattr(scores, metric) == pytest.approx(expected, abs=EXACT[peer]), metric
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize(
+    "peer", ["surface_distance", "medpy", pytest.param("monai", marks=pytest.mark.slow)]
+)
 def test_scores_are_those_that_the_peer_gives(peer, name):
     pytest.importorskip(peer, reason=f"{peer} is not installed beside us")
     scores = ours(name, SURFACE[peer])
