@@ -1,5 +1,6 @@
 """Models side by side: scores of each case, paired differences, and how firm the ranking is."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,11 +10,13 @@ from matplotlib.ticker import PercentFormatter
 from medseg.report.compare import Comparison
 from medseg.report.evaluation_tables import TITLES
 from medseg.report.figures import INK, as_svg, quiet_axes
+from medseg.report.plots import spread
 from medseg.report.verdict import PairedDifference
 from medseg.volume.labels import PALETTE
 
 MOST_STRUCTURES = 10
 _MOST_DIFFERENCES = 30
+_GROUP = 0.75
 _OVERALL = "All structures"
 
 
@@ -44,37 +47,44 @@ def model_distributions(comparison: Comparison) -> str:
 def _draw_distributions(comparison: Comparison) -> Figure:
     import seaborn as sns
 
-    labels = shown_structures(comparison)
-    rows = [
-        (label, name, float(number))
+    labels, names = shown_structures(comparison), comparison.names
+    found = [
+        (label, name, numbers[np.isfinite(numbers)])
         for label in labels
-        for name in comparison.names
-        for number in comparison.numbers[name][:, comparison.labels.index(label)]
-        if np.isfinite(number)
+        for name in names
+        for numbers in [comparison.numbers[name][:, comparison.labels.index(label)]]
     ]
-    structures, models, scores = zip(*rows, strict=True)
-    table = {"structure": structures, "model": models, "score": scores}
-    height = 1.2 + 0.3 * len(labels) * len(comparison.names)
-    figure = Figure(figsize=(11.0, height), layout="constrained")
+    table = {
+        "structure": [label for label, _, numbers in found for _ in numbers],
+        "model": [name for _, name, numbers in found for _ in numbers],
+        "score": np.concatenate([numbers for *_, numbers in found]),
+    }
+    figure = Figure(figsize=(11.0, 1.2 + 0.3 * len(labels) * len(names)), layout="constrained")
     axes = figure.subplots()
     quiet_axes(axes)
-    colours = model_colours(comparison.names)
-    shared = {
-        "data": table, "x": "score", "y": "structure", "hue": "model", "ax": axes,
-        "order": list(labels), "hue_order": list(comparison.names), "palette": colours,
-    }  # fmt: skip
-    sns.boxplot(
-        **shared, fill=False, showfliers=False, linewidth=1.2, width=0.75, gap=0.25, legend=False
-    )
-    sns.stripplot(**shared, dodge=True, jitter=0.12, size=4.0, alpha=0.55, linewidth=0)
+    colours = model_colours(names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        sns.boxplot(
+            table, x="score", y="structure", hue="model", order=list(labels), ax=axes,
+            hue_order=list(names), palette=colours, fill=False, showfliers=False, linewidth=1.2,
+            width=_GROUP, gap=0.25, legend=False,
+        )  # fmt: skip
+    for label, name, numbers in found:
+        row = labels.index(label) + (names.index(name) - (len(names) - 1) / 2) * _GROUP / len(names)
+        axes.scatter(
+            numbers, row + spread(numbers.size) * _GROUP / len(names), s=18, color=colours[name],
+            alpha=0.6, linewidths=0, label=name if label == labels[0] else None,
+        )  # fmt: skip
     axes.set_ylabel("")
     axes.set_xlabel(TITLES.get(comparison.metric, comparison.metric))
     if comparison.higher_is_better:
         axes.set_xlim(right=min(axes.get_xlim()[1], 1.005))
     else:
         axes.set_xlim(left=0.0)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, title=None, borderaxespad=0.2,
-                markerscale=2.0)  # fmt: skip
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, markerscale=1.5
+    )
     return figure
 
 

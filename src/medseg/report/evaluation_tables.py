@@ -214,7 +214,7 @@ def _cell(summary: LabelSummary, metric: str) -> Cell:
     one, digits = summary.means[metric], digits_of(metric)
     number = shown(one.mean, digits)
     if metric in _SIGNED and one.mean is not None:
-        number = f"{one.mean:+.{digits}f}".replace("-", "\u2212")
+        number = f"{round(one.mean, digits) + 0.0:+.{digits}f}".replace("-", "\u2212")
     spread = interval(one.ci_low, one.ci_high, digits).replace("-", "\u2212")
     return Cell(number, spread)
 

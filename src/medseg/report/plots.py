@@ -135,13 +135,13 @@ def _draw_strip(axes: Axes, row: int, strip: Strip, lost_at: float, group: str) 
     found = strip.numbers[np.isfinite(strip.numbers)]
     lost = strip.numbers.size - found.size
     axes.scatter(
-        found, row - 0.1 + _spread(found.size), s=_size(found.size), color=strip.colour,
+        found, row - 0.1 + spread(found.size), s=_size(found.size), color=strip.colour,
         alpha=0.6 if found.size < 400 else 0.35, linewidths=0, gid=f"points-{group}",
         clip_on=False,
         rasterized=strip.numbers.size > 3000,
     )  # fmt: skip
     axes.scatter(
-        np.full(lost, lost_at), row - 0.1 + _spread(lost), s=30, color=_LOST, marker="x",
+        np.full(lost, lost_at), row - 0.1 + spread(lost), s=30, color=_LOST, marker="x",
         linewidths=1.6, gid=f"lost-{group}",
     )  # fmt: skip
     if found.size >= 5:
@@ -158,6 +158,9 @@ def _size(count: int) -> int:
     return 34 if count < 30 else 20 if count < 400 else 9
 
 
-def _spread(count: int) -> Numbers:
-    """The same places every time: evenly spaced by the golden ratio, so that points lie apart."""
+def spread(count: int) -> Numbers:
+    """Where points lie across their row, -0.2 to 0.2, the same every time.
+
+    Evenly spaced by the golden ratio, so that neighbours lie apart.
+    """
     return np.asarray(((np.arange(count) * 0.6180339887) % 1.0 - 0.5) * 2 * _JITTER, np.float64)
