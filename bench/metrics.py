@@ -7,8 +7,10 @@ surface; the peers compute Dice, Hausdorff distance, HD95, mean surface distance
 have it, surface Dice. Peers run in the Python that is named (`pip install surface-distance medpy
 monai panoptica SimpleITK`, in an environment beside medseg), else in this one; a peer that is not
 installed there says so. Those that need minutes score two structures. Scores that a peer defines as
-we do are compared. Each runs in a process of its own: memory is its peak beyond what it holds
-before. Ours is warm; what compiling takes at the first call on a machine is printed apart.
+we do are compared.
+Each runs in a process of its own: the best of five times, of one where that takes long; memory is
+its peak beyond what it holds before. Ours is warm; what compiling takes at the first call on a
+machine is printed apart.
 """
 
 import argparse
@@ -218,7 +220,7 @@ ENTRIES = {
         Entry(elements, like="elements"),
         Entry(borders),
         Entry(surface_distance, ORGANS, "elements", ("dice", "hd", "hd95", "assd_averaged", "nsd")),
-        Entry(panoptica, equal=("dice", "iou")),
+        Entry(panoptica, equal=("dice", "iou", "hd", "hd95_pooled", "assd_averaged")),
         Entry(simpleitk, 2, equal=("dice", "hd", "hd95", "assd", "nsd")),
         Entry(monai, 2, equal=("dice", "hd", "hd95", "assd", "nsd")),
         Entry(medpy, 2, equal=("dice", "hd", "hd95_pooled", "assd")),
@@ -238,10 +240,13 @@ def measure(name: str, maps: Path) -> dict[str, object]:
     except ImportError as error:
         return {"missing": str(error)}
     before = resident_mb()
-    begin = time.process_time()
-    scores = entry.score(predicted, reference, range(1, entry.structures + 1))
+    seconds = []
+    while len(seconds) < 5 and sum(seconds) < 8:
+        begin = time.process_time()
+        scores = entry.score(predicted, reference, range(1, entry.structures + 1))
+        seconds.append(time.process_time() - begin)
     return {
-        "seconds": time.process_time() - begin,
+        "seconds": min(seconds),
         "mb": peak_mb() - before,
         "scores": {str(value): one for value, one in scores.items()},
     }
@@ -295,6 +300,8 @@ def small_cases(folder: Path) -> None:
     from medseg.volume.io import read_label_map
 
     maps = [read_label_map(path) for path in sorted(folder.glob("*.nii.gz"))[:60]]
+    one = maps[0].array
+    score_case(one, one, values=[1], spacing_mm=maps[0].spacing_mm)
     begin = time.process_time()
     for one in maps:
         values = [label.value for label in one.labels]
