@@ -97,17 +97,22 @@ def find_elements(labels: IntArray, structure_of: IntArray) -> IntArray:
     words = mixed.view(np.uint64)
     step = mixed.size // words.size
     here = np.empty(8, np.int64)
+    used = np.array([[size_j, 0], [size_j, 0]])
     for i in range(1 if size_i == 1 else size_i + 1):
         now = i % 2
         last = now if size_i == 1 else 1 - now
-        _pad(labels, i, planes[now])
+        _fill(labels, i, planes[now], uneven[now], used[now])
+        # Only from the first to the last row of both planes is there anything to compare.
+        first = min(used[0, 0], used[1, 0]) * wide
+        stop = (max(used[0, 1], used[1, 1]) + 1) * wide
         own, other = planes[now], planes[last]
-        _compare_four(own, own[1:], own[wide:], own[wide + 1 :], uneven[now])
-        _compare_planes(own, other, uneven[now], uneven[last], mixed[:size])
-        for word in range(words.size):
+        _compare_planes(
+            own[first:], other[first:], uneven[now, first:], uneven[last, first:], mixed[first:stop]
+        )
+        for word in range(first // step, (stop + step - 1) // step):
             if words[word] == 0:
                 continue
-            for m in range(word * step, min(word * step + step, size)):
+            for m in range(max(word * step, first), min(word * step + step, stop)):
                 if mixed[m] != 0:
                     if n + 8 > found.shape[0]:
                         found = grown(found)
@@ -119,16 +124,35 @@ def find_elements(labels: IntArray, structure_of: IntArray) -> IntArray:
 
 
 @compiled
-def _pad(labels: IntArray, i: int, plane: AnyArray) -> None:
-    """Copy one plane, or none, into one with background around it."""
-    wide = labels.shape[2] + 1
-    if i == labels.shape[0]:
-        plane[:] = 0
-        return
-    for j in range(labels.shape[1]):
+def _fill(labels: IntArray, i: int, plane: AnyArray, uneven: AnyArray, used: IntArray) -> None:
+    """Put one plane, or none, in the place of an earlier one, with background around it.
+
+    Args:
+        labels: Label values, shape (I, J, K).
+        i: Which plane; I for none.
+        plane: The plane with background around it, flat; changed.
+        uneven: Not 0 where the four voxels around a corner do not all hold one value; changed.
+        used: First row that holds something, and the one after the last; changed.
+    """
+    size_i, size_j, size_k = labels.shape
+    wide = size_k + 1
+    plane[(used[0] + 1) * wide : (used[1] + 1) * wide] = 0
+    uneven[used[0] * wide : (used[1] + 1) * wide] = 0
+    used[0], used[1] = size_j, 0
+    for j in range(size_j if i < size_i else 0):
+        anything = labels[i, j, 0]
+        for k in range(size_k):
+            anything |= labels[i, j, k]
+        if anything != 0:
+            used[0], used[1] = min(used[0], j), j + 1
+    for j in range(used[0], used[1]):
         begin = (j + 1) * wide + 1
-        for k in range(labels.shape[2]):
+        for k in range(size_k):
             plane[begin + k] = labels[i, j, k]
+    at, stop = used[0] * wide, (used[1] + 1) * wide
+    _compare_four(
+        plane[at:], plane[at + 1 :], plane[at + wide :], plane[at + wide + 1 :], uneven[at:stop]
+    )
 
 
 @compiled

@@ -150,7 +150,7 @@ def surface_distances(
     """
     rows_along = int(np.argmin(spacing_mm))
     axes = [*(axis for axis in range(3) if axis != rows_along), rows_along]
-    there, back = (np.ascontiguousarray(one.points[:, axes]) for one in (predicted, reference))
+    there, back = (np.take(one.points, axes, axis=1) for one in (predicted, reference))
     a, b, c = (float(spacing_mm[axis]) for axis in axes)
     return SurfaceDistances(
         _nearest(there, back, (a, b, c)),
@@ -186,8 +186,8 @@ def _percentile_95(distances: Distances, weights: Weights | None) -> float:
 
 def _nearest(points: Points, targets: Points, spacing_mm: SpacingMm) -> Distances:
     """Distance in mm from each point to the nearest target; rows run along the last axis."""
-    low = targets[:, :2].min(axis=0).astype(np.int64)
-    rows = targets[:, :2].max(axis=0).astype(np.int64) - low + 1
+    low = np.array([targets[:, axis].min() for axis in range(2)], np.int64)
+    rows = np.array([targets[:, axis].max() for axis in range(2)], np.int64) - low + 1
     begin, depth = group_rows(targets, low, rows)
     steps, steps_mm2 = _steps(spacing_mm[0], spacing_mm[1])
     squared = search_rows(points, begin, depth, low, rows, steps, steps_mm2, spacing_mm[2])
