@@ -20,10 +20,10 @@ demo: setup
 
 test: setup
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal
 
 test-all: setup
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 coverage: setup
 	$(BIN)/coverage combine --quiet || true
