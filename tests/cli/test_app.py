@@ -14,7 +14,7 @@ from medseg.dataset.phantom import LABELS, Study, write_study
 
 COMMANDS = ("demo", "info", "convert", "dataset", "dataset import", "dataset check",
             "dataset split", "dataset fetch", "plan", "train", "predict", "evaluate",
-            "compare")  # fmt: skip
+            "compare", "report")  # fmt: skip
 
 
 def run(*words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
