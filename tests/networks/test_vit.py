@@ -38,15 +38,15 @@ def test_positions_tell_equal_features_apart():
 
 def test_positions_are_used_as_they_are_on_their_own_grid():
     network = transformer()
-    assert network._positions_on((4, 6)) is network.positions
+    assert network.positions_on((4, 6)) is network.positions
 
 
 def test_positions_are_interpolated_on_other_grids():
     network = transformer((3, 3))
-    finer = network._positions_on((5, 5))
-    torch.testing.assert_close(finer[:, :, ::2, ::2], network.positions)
-    between = (network.positions[:, :, 0, 0] + network.positions[:, :, 1, 0]) / 2
-    torch.testing.assert_close(finer[:, :, 1, 0], between)
+    own = network.positions.unflatten(1, (3, 3))
+    finer = network.positions_on((5, 5)).unflatten(1, (5, 5))
+    torch.testing.assert_close(finer[:, ::2, ::2], own)
+    torch.testing.assert_close(finer[:, 1, 0], (own[:, 0, 0] + own[:, 1, 0]) / 2)
     assert network(torch.rand(1, 3, 7, 2)).shape == (1, 8, 7, 2)
 
 

@@ -1,5 +1,6 @@
 """A vision transformer over tokens that a convolutional network made."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -95,7 +96,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.token_grid = tuple(token_grid)
         self.embedding = LAYERS[len(token_grid)].conv(in_channels, width, 1)
-        self.positions = nn.Parameter(torch.zeros(1, width, *token_grid))
+        self.positions = nn.Parameter(torch.zeros(1, math.prod(token_grid), width))
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             TransformerLayer(width, mlp_width, heads, dropout) for _ in range(layers)
@@ -105,13 +106,13 @@ class VisionTransformer(nn.Module):
     def forward(self, features: Float[Tensor, "B C *grid"]) -> Float[Tensor, "B W *grid"]:
         """Tokens laid out on the grid of the features."""
         grid = features.shape[2:]
-        embedded = self.embedding(features) + self._positions_on(grid)
-        tokens = self.dropout(embedded.flatten(2).transpose(1, 2))
+        embedded = self.embedding(features).flatten(2).transpose(1, 2)
+        tokens = self.dropout(embedded + self.positions_on(grid))
         for layer in self.layers:
             tokens = layer(tokens)
         return torch.unflatten(self.norm(tokens).transpose(1, 2), 2, grid)
 
-    def _positions_on(self, grid: Sequence[int]) -> Tensor:
+    def positions_on(self, grid: Sequence[int]) -> Float[Tensor, "1 T W"]:
         """The learned positions, interpolated where the grid is another one.
 
         The outermost tokens keep their places, as where published weights are brought to another
@@ -119,4 +120,5 @@ class VisionTransformer(nn.Module):
         """
         if tuple(grid) == self.token_grid:
             return self.positions
-        return resized(self.positions, grid, align_corners=True)
+        laid = torch.unflatten(self.positions.transpose(1, 2), 2, self.token_grid)
+        return resized(laid, grid, align_corners=True).flatten(2).transpose(1, 2)
