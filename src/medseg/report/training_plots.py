@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from medseg.report.figures import as_svg
@@ -46,7 +47,9 @@ def curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> str:
 def _draw_curves(panels: Mapping[str, Sequence[Curve]], x_label: str) -> Figure:
     columns = len(panels) if len(panels) <= _MOST_IN_A_ROW else 2
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(11.0, _ROW_INCHES * rows), layout="constrained")
+    figure = Figure(
+        figsize=(11.0, _ROW_INCHES * rows), layout=ConstrainedLayoutEngine(hspace=0.08, wspace=0.04)
+    )
     shape = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in shape[len(panels) :]:
         axes.set_axis_off()
