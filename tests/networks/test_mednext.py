@@ -5,7 +5,7 @@ from torch import nn
 
 from medseg.errors import BundleError, WrongInput
 from medseg.networks.mednext import MedNeXt, upkern
-from medseg.specs.transformers import MedNeXtSpec
+from medseg.specs.mednext import MedNeXtSpec
 
 
 def small(dims=2, **changes):

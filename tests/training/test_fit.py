@@ -35,6 +35,10 @@ class Sleeper:
     def __init__(self, clock: Time) -> None:
         self.clock, self.steps = clock, 0
         self.rates: list[float] = []
+        self.shares: list[float] = []
+
+    def at_share(self, share: float) -> None:
+        self.shares.append(share)
 
     def step(self, batch: Batch, rate: float) -> tuple[float, Tensor]:
         self.clock.now += 1.0
@@ -129,3 +133,10 @@ def test_rows_tell_loss_dice_rate_and_speed(tmp_path: Path, written: list[Checkp
     assert {row["samples_per_second"] for row in found} == {"2"}
     assert float(found[-1]["learning_rate"]) == pytest.approx(learner.rates[-1], rel=1e-4)
     assert learner.rates[-1] < 1e-4 * max(learner.rates)
+
+
+def test_the_learner_is_told_how_far_training_is(tmp_path: Path, written: list[Checkpoint]) -> None:
+    _, learner = run(tmp_path, Time(), look_seconds=0.0)
+    assert len(learner.shares) == learner.steps
+    assert all(a <= b for a, b in pairwise(learner.shares))
+    assert learner.shares[0] < 0.01 < 0.99 < learner.shares[-1]

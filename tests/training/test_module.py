@@ -5,6 +5,7 @@ import torch
 
 from medseg.dataset.plan import Plan
 from medseg.errors import CannotResume, TrainingError
+from medseg.specs import MedTSpec
 from medseg.training.data import Batch
 from medseg.training.module import Learner
 
@@ -54,6 +55,40 @@ def test_restored_it_goes_on_bit_for_bit(plan: Plan, optimizer: str) -> None:
         assert learner.step(batch_of(n), 1e-3)[0] == twin.step(batch_of(n), 1e-3)[0]
     assert equal(learner.state(), twin.state())
     assert learner.steps == twin.steps == 6
+
+
+def test_gates_wait_for_their_share_of_the_training(plan: Plan) -> None:
+    spec = MedTSpec(
+        kind="medt_gated",
+        dims=3,
+        in_channels=1,
+        classes=2,
+        grid=(32, 16, 16),
+        width=2,
+        heads=2,
+        stem_width=2,
+        blocks=(1, 1, 1, 1),
+        gates_frozen_share=0.5,
+    )
+    learner = learner_of(plan.model_copy(update={"network": spec}))
+    image = torch.rand(1, 1, 32, 16, 16)
+    batch = image, (image[:, 0] > 0.5).long()
+
+    def gates() -> list[float]:
+        return [
+            float(t)
+            for name, t in learner.state().items()
+            if "network." in name and ".gates." in name
+        ]
+
+    first = gates()
+    assert len(first) == 4 * 3 * 4
+    learner.at_share(0.4)
+    learner.step(batch, 1e-2)
+    assert gates() == first
+    learner.at_share(0.5)
+    learner.step(batch, 1e-2)
+    assert all(now != then for now, then in zip(gates(), first, strict=True))
 
 
 def test_average_forgets_the_start_and_follows_slowly(plan: Plan) -> None:

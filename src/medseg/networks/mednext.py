@@ -12,7 +12,7 @@ from medseg.errors import BundleError
 from medseg.networks.layers import LAYERS, resized
 from medseg.networks.network import Network
 from medseg.networks.sizes import require_multiples
-from medseg.specs.transformers import MedNeXtSpec
+from medseg.specs.mednext import MedNeXtSpec
 from medseg.tensors import Features, Image, Logits, Scales
 
 

@@ -23,6 +23,12 @@ class Network(nn.Module, ABC):
     def features(self, image: Image) -> Features:
         """Features on the grid of the image, from which the head makes the logits."""
 
+    def at_share(self, share: float) -> None:
+        """Told before each step of a training how much of it is done, between 0 and 1.
+
+        For networks of which a part begins to learn later; most have none.
+        """
+
     @abstractmethod
     def forward(self, image: Image) -> Logits | Scales:
         """Logits on the grid of the image.

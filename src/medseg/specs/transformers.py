@@ -1,45 +1,19 @@
-"""Settings of networks with attention, and of MedNeXt, which borrows their blocks.
+"""Settings of networks with attention: TransUNet, UNETR, Swin UNETR and the MedT family.
 
 Each class has `paper()`, the setting whose number of parameters is known, and `scaled()`, a small
 valid one for patches of a given grid. What `scaled` gives takes patches of
 `fitting_grid(grid, spec.divisor)`, and where a network has a fixed grid that is `spec.grid`.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from medseg.specs.networks import NetworkSettings
-
-Dims = Literal[2, 3]
-"""Spatial axes of a network."""
+from medseg.specs.settings import Dims, NetworkSettings, fitting_grid, scaled_width
 
 MedTKind = Literal["medt", "medt_gated", "medt_axial", "medt_logo"]
 """The paper's network and its three ablations."""
-
-
-def fitting_grid(grid: Sequence[int], divisor: Sequence[int]) -> tuple[int, ...]:
-    """The smallest grid that holds `grid` and that a network of this divisor takes.
-
-    Args:
-        grid: Voxels along each axis.
-        divisor: See `NetworkSettings.divisor`.
-
-    Returns:
-        Multiples of `divisor`, the axis with the most voxels at least twice it: normalisation at
-        the coarsest stage needs more than one voxel.
-    """
-    times = [-(-n // d) for n, d in zip(grid, divisor, strict=True)]
-    if max(times) < 2:
-        times[max(range(len(grid)), key=lambda axis: grid[axis])] = 2
-    return tuple(t * d for t, d in zip(times, divisor, strict=True))
-
-
-def _scaled_width(full: int, share: float, step: int) -> int:
-    """A share of a width, in whole steps, at least one."""
-    return max(1, round(full * share / step)) * step
 
 
 class TransUNetSpec(NetworkSettings):
@@ -111,13 +85,13 @@ class TransUNetSpec(NetworkSettings):
             in_channels=in_channels,
             classes=classes,
             grid=fitting_grid(grid, (16,) * dims),
-            stem_width=_scaled_width(64, width_share, 4),
+            stem_width=scaled_width(64, width_share, 4),
             token_width=64 * heads,
             mlp_width=256 * heads,
             heads=heads,
             layers=max(2, round(12 * min(1.0, 2 * width_share))),
-            bridge_width=_scaled_width(512, width_share, 8),
-            decoder_widths=tuple(_scaled_width(w, width_share, 4) for w in (256, 128, 64, 16)),
+            bridge_width=scaled_width(512, width_share, 8),
+            decoder_widths=tuple(scaled_width(w, width_share, 4) for w in (256, 128, 64, 16)),
         )
 
 
@@ -158,6 +132,11 @@ class UNETRSpec(NetworkSettings):
         """16: a token is 16 voxels wide."""
         return (16,) * self.dims
 
+    @property
+    def fixed_grid(self) -> tuple[int, ...]:
+        """The grid whose positions were learned."""
+        return self.grid
+
     @classmethod
     def paper(cls) -> Self:
         """ViT-B/16 on BTCV: 96^3 voxels, 14 classes; all that MONAI's class holds is counted."""
@@ -180,7 +159,7 @@ class UNETRSpec(NetworkSettings):
             in_channels=in_channels,
             classes=classes,
             grid=fitting_grid(grid, (16,) * dims),
-            features=_scaled_width(16, width_share, 4),
+            features=scaled_width(16, width_share, 4),
             token_width=64 * heads,
             mlp_width=256 * heads,
             heads=heads,
@@ -239,7 +218,7 @@ class SwinUNETRSpec(NetworkSettings):
             dims=dims,
             in_channels=in_channels,
             classes=classes,
-            features=_scaled_width(48, width_share, 12),
+            features=scaled_width(48, width_share, 12),
         )
 
 
@@ -294,6 +273,11 @@ class MedTSpec(NetworkSettings):
         """16, times the parts along an axis where there is a local branch."""
         return (16 * (self.local_parts if self.has_local_branch else 1),) * self.dims
 
+    @property
+    def fixed_grid(self) -> tuple[int, ...]:
+        """The grid whose positions were learned."""
+        return self.grid
+
     @classmethod
     def paper(cls, kind: MedTKind = "medt") -> Self:
         """128 x 128, three channels, two classes; gates wait for 10 of 400 epochs.
@@ -327,7 +311,7 @@ class MedTSpec(NetworkSettings):
         The local branch sees quarters of each axis as in the paper; halves where the smallest axis
         has fewer than 64 voxels.
         """
-        heads = _scaled_width(8, min(1.0, width_share), 4)
+        heads = scaled_width(8, min(1.0, width_share), 4)
         parts = 4 if min(grid) >= 64 else 2
         divisor = 16 * (parts if kind in ("medt", "medt_logo") else 1)
         return cls(
@@ -336,110 +320,11 @@ class MedTSpec(NetworkSettings):
             in_channels=in_channels,
             classes=classes,
             grid=fitting_grid(grid, (divisor,) * dims),
-            width=_scaled_width(8, width_share, heads),
-            stem_width=_scaled_width(128, width_share, 8),
+            width=scaled_width(8, width_share, heads),
+            stem_width=scaled_width(128, width_share, 8),
             heads=heads,
             local_parts=parts,
         )
-
-
-class MedNeXtSpec(NetworkSettings):
-    """MedNeXt: a U-Net of ConvNeXt blocks (Roy et al., MICCAI 2023).
-
-    The paper has 2D and 3D forms. Strides that differ between axes are ours.
-
-    Attributes:
-        width: Channels at full resolution; each coarser stage doubles them.
-        strides: Step between one stage and the next along each axis, finest first.
-        blocks: Blocks in each stage: encoder, bottleneck, decoder.
-        expansions: How many times wider a block of each stage is inside.
-        kernel: Edge of the depthwise convolutions, odd.
-        deep_supervision: Whether training also gets the logits of the coarser stages.
-        unused_parameters: Whether to hold the one parameter of the published code that carries no
-            weight of the network.
-    """
-
-    kind: Literal["mednext"] = "mednext"
-    width: int = Field(default=32, ge=1)
-    strides: tuple[tuple[int, ...], ...]
-    blocks: tuple[int, ...]
-    expansions: tuple[int, ...]
-    kernel: int = Field(default=3, ge=1)
-    deep_supervision: bool = True
-    unused_parameters: bool = False
-
-    @model_validator(mode="after")
-    def _check(self) -> "MedNeXtSpec":
-        stages = 2 * len(self.strides) + 1
-        if not len(self.blocks) == len(self.expansions) == stages:
-            raise ValueError("blocks and expansions have one entry for each of the stages")
-        if any(len(step) != self.dims or not set(step) <= {1, 2} for step in self.strides):
-            raise ValueError("strides have a 1 or a 2 for each spatial axis")
-        if self.kernel % 2 == 0:
-            raise ValueError("kernel is odd")
-        if min(*self.blocks, *self.expansions) < 1:
-            raise ValueError("blocks and expansions are positive")
-        return self
-
-    @property
-    def divisor(self) -> tuple[int, ...]:
-        """Voxels along each axis that become one at the bottleneck."""
-        return tuple(math.prod(steps) for steps in zip(*self.strides, strict=True))
-
-    @classmethod
-    def paper(cls, size: Literal["S", "B", "M", "L"] = "S", *, kernel: int = 3) -> Self:
-        """128^3 voxels, one channel, 14 classes, counted without deep supervision."""
-        blocks, expansions = _MEDNEXT[size]
-        return cls(
-            dims=3,
-            in_channels=1,
-            classes=14,
-            strides=((2, 2, 2),) * 4,
-            blocks=blocks,
-            expansions=expansions,
-            kernel=kernel,
-            deep_supervision=False,
-            unused_parameters=True,
-        )
-
-    @classmethod
-    def scaled(
-        cls,
-        *,
-        dims: Dims,
-        grid: Sequence[int],
-        in_channels: int,
-        classes: int,
-        width_share: float = 1.0,
-    ) -> Self:
-        """The small one for patches of this grid, `width_share` times as wide as the paper's.
-
-        At most four times the axes with 8 voxels or more are halved.
-        """
-        strides: list[tuple[int, ...]] = []
-        size = list(grid)
-        while len(strides) < 4 and (not strides or max(size) >= 8):
-            step = tuple(2 if n >= 8 or not strides else 1 for n in size)
-            size = [-(-n // s) for n, s in zip(size, step, strict=True)]
-            strides.append(step)
-        stages = 2 * len(strides) + 1
-        return cls(
-            dims=dims,
-            in_channels=in_channels,
-            classes=classes,
-            width=_scaled_width(32, width_share, 4),
-            strides=tuple(strides),
-            blocks=(2,) * stages,
-            expansions=(2,) * stages,
-        )
-
-
-_MEDNEXT: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "S": ((2,) * 9, (2,) * 9),
-    "B": ((2,) * 9, (2, 3, 4, 4, 4, 4, 4, 3, 2)),
-    "M": ((3, 4, 4, 4, 4, 4, 4, 4, 3), (2, 3, 4, 4, 4, 4, 4, 3, 2)),
-    "L": ((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3)),
-}
 
 
 def _require_grid(grid: tuple[int, ...], divisor: tuple[int, ...]) -> None:

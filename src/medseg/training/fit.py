@@ -163,7 +163,9 @@ class _Loop:
     def step(self, batch: Batch) -> None:
         """Learn from one batch."""
         done = self.learner.steps
-        self._rate = learning_rate(self.course.timetable.share(done), self.course.recipe)
+        share = self.course.timetable.share(done)
+        self._rate = learning_rate(share, self.course.recipe)
+        self.learner.at_share(share)
         loss, logits = self.learner.step(batch, self._rate)
         self._losses.append(loss)
         if done % _DICE_EVERY == 0:

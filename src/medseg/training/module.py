@@ -65,6 +65,10 @@ class Learner:
         """Where it learns."""
         return next(iter(self._parameters.values())).device
 
+    def at_share(self, share: float) -> None:
+        """Tell the network, before a step, how much of the training is done (0 to 1)."""
+        self._network.at_share(share)
+
     def step(self, batch: Batch, rate: float) -> tuple[float, Tensor]:
         """Learn from one batch.
 

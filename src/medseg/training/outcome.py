@@ -11,9 +11,10 @@ from torch import Tensor
 
 import medseg
 from medseg.bundle import Bundle, Provenance, save_bundle
-from medseg.dataset.cost import parameter_count
 from medseg.files import write_text
 from medseg.inference.predict import Predictor
+from medseg.networks.build import build
+from medseg.specs import NetworkSpec
 from medseg.training.fit import Trained
 from medseg.training.prepare import Run, Split
 from medseg.training.validation import CaseDice, mean_dice, volume_ranges_ml
@@ -95,12 +96,18 @@ def _metrics(run: Run, members: Sequence[Member]) -> dict[str, Any]:
         "samples_per_second": round(samples / max(training_seconds, 1e-9), 3),
         "seconds": round(run.clock(), 1),
         "training_seconds": round(training_seconds, 1),
-        "parameters": parameter_count(run.plan.network),
+        "parameters": _parameter_count(run.plan.network),
         "precision": run.precision,
         "device": run.machine.name,
         "threads": torch.get_num_threads(),
         "peak_memory_gb": round(max(member.trained.memory_gb for member in members), 3),
     }
+
+
+def _parameter_count(spec: NetworkSpec) -> int:
+    """How many numbers the network learns; it is built without memory to be counted."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in build(spec).parameters())
 
 
 def _fold_metrics(member: Member) -> dict[str, Any]:
