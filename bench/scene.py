@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.report.mesh import Surface, decimated, distances_mm, surfaces_of
-from medseg.report.scene import Scene, make_scene
-from medseg.report.scene3d import page_of
-from medseg.report.still import scene_png
+from medseg.report.scene.mesh import Surface, decimated, distances_mm, surfaces_of
+from medseg.report.scene.scene import Scene, make_scene
+from medseg.report.scene.scene3d import page_of
+from medseg.report.scene.still import scene_png
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Label
 from medseg.volume.volume import LabelMap, Source, Volume

@@ -106,6 +106,20 @@ def test_arrows_point_down(path: Path) -> None:
     assert [fault for name in ours if (fault := arrow_fault(room, name))] == []
 
 
+REPORT_FLOORS = {"scores": 0, "plots": 1, "html": 2, "scene": 3, "pages": 4}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if room_of(p) == "report"], ids=lambda path: path.name
+)
+def test_arrows_point_down_inside_report(path: Path) -> None:
+    here = REPORT_FLOORS.get(path.relative_to(SOURCE / "report").parts[0].removesuffix(".py"), -1)
+    rooms = [
+        name.split(".")[2] for name, _ in imports_of(path) if name.startswith("medseg.report.")
+    ]
+    assert [room for room in rooms if REPORT_FLOORS[room] > here] == []
+
+
 def test_the_arrow_test_can_fail() -> None:
     assert arrow_fault("volume", "dataset.plan.Plan")
     assert arrow_fault("training", "report.page.write")

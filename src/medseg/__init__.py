@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medseg.errors import MedsegError as MedsegError
     from medseg.inference.predict import Predictor as Predictor
     from medseg.metrics.case import score_case as score_case
-    from medseg.report.score import evaluate as evaluate
+    from medseg.report.scores.score import evaluate as evaluate
     from medseg.volume.geometry import Geometry as Geometry
     from medseg.volume.io import read_label_map as read_label_map
     from medseg.volume.io import read_volume as read_volume
@@ -33,7 +33,7 @@ _HOMES = {
     "Plan": "medseg.dataset.plan",
     "Predictor": "medseg.inference.predict",
     "Volume": "medseg.volume.volume",
-    "evaluate": "medseg.report.score",
+    "evaluate": "medseg.report.scores.score",
     "load_bundle": "medseg.bundle",
     "open_dataset": "medseg.dataset.importers",
     "read_label_map": "medseg.volume.io",

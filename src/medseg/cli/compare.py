@@ -23,9 +23,9 @@ from medseg.cli.startup import loading
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from medseg.report.compare import Comparison
-    from medseg.report.score import Evaluation
-    from medseg.report.score_table import ScoreTable
+    from medseg.report.scores.compare import Comparison
+    from medseg.report.scores.score import Evaluation
+    from medseg.report.scores.score_table import ScoreTable
     from medseg.volume.labels import Labels
 
 _LISTED = 12
@@ -65,11 +65,11 @@ def compare(
     """Compare models case by case: who is better, on which label, and whether at all."""
     with reporting(as_json=as_json) as console:
         with loading():
-            from medseg.report.compare import compare_tables
-            from medseg.report.comparison_page import write_comparison_report
-            from medseg.report.comparison_tables import as_json as comparison_as_json
-            from medseg.report.comparison_tables import save_comparison
-            from medseg.report.score import evaluate
+            from medseg.report.pages.comparison_page import write_comparison_report
+            from medseg.report.scores.compare import compare_tables
+            from medseg.report.scores.comparison_tables import as_json as comparison_as_json
+            from medseg.report.scores.comparison_tables import save_comparison
+            from medseg.report.scores.score import evaluate
 
         folders = _named(models)
         if references is None:
@@ -130,7 +130,7 @@ def _named(models: list[str]) -> dict[str, Path]:
 
 def _earlier(folders: dict[str, Path]) -> "dict[str, ScoreTable]":
     """The scores of earlier evaluations."""
-    from medseg.report.score_table import read_scores
+    from medseg.report.scores.score_table import read_scores
 
     return {name: read_scores(folder) for name, folder in folders.items()}
 
@@ -142,9 +142,9 @@ def _evaluated(
     out: Path,
 ) -> "dict[str, ScoreTable]":
     """Evaluate each model's masks by the same labels; its scores stay in a folder of its name."""
-    from medseg.report.resume import forget
-    from medseg.report.score_table import table_of
-    from medseg.report.tables import save_scores
+    from medseg.report.scores.resume import forget
+    from medseg.report.scores.score_table import table_of
+    from medseg.report.scores.tables import save_scores
     from medseg.volume.labels import make_labels
 
     found = {name: score(name, known) for name in names}

@@ -21,9 +21,9 @@ from medseg.cli.scoring_options import (
 from medseg.cli.startup import loading
 
 if TYPE_CHECKING:
-    from medseg.report.score import Evaluation
-    from medseg.report.settings import ScoreSettings
-    from medseg.report.summary import LabelSummary, Mean
+    from medseg.report.scores.score import Evaluation
+    from medseg.report.scores.settings import ScoreSettings
+    from medseg.report.scores.summary import LabelSummary, Mean
 
 
 def evaluate(
@@ -60,11 +60,11 @@ def evaluate(
     with reporting(as_json=as_json) as console:
         with loading():
             import medseg.volume.nifti  # noqa: F401 - what nearly every evaluation reads
-            from medseg.report.page import remarks, write_report
-            from medseg.report.resume import forget
-            from medseg.report.score import evaluate as evaluate_folders
-            from medseg.report.tables import as_json as scores_as_json
-            from medseg.report.tables import save_scores
+            from medseg.report.pages.evaluation_page import remarks, write_report
+            from medseg.report.scores.resume import forget
+            from medseg.report.scores.score import evaluate as evaluate_folders
+            from medseg.report.scores.tables import as_json as scores_as_json
+            from medseg.report.scores.tables import save_scores
 
         known, regions = structures_given(labels, region)
         evaluation = evaluate_folders(
@@ -157,7 +157,7 @@ def _lost(evaluation: "Evaluation") -> int:
 
 def _show_details(evaluation: "Evaluation", console: Console) -> None:
     """Lesions, objects and calibration, where there are any."""
-    from medseg.report.details import detection_of, objects_of, reliability_of
+    from medseg.report.scores.details import detection_of, objects_of, reliability_of
 
     for label in evaluation.labels:
         parts = detection_of(evaluation, label)

@@ -36,7 +36,7 @@ def report(
         kind = _kind_of(path, case)
         out = out / "report.html" if out.is_dir() else out
         if kind == "case":
-            from medseg.report.case_page import write_case_report
+            from medseg.report.pages.case_page import write_case_report
 
             write_case_report(
                 path, _case_of(path, case), out, evaluation=scores, model=model, shown_as=shown_as
@@ -85,7 +85,7 @@ def _case_of(path: Path, case: str | None) -> str:
     if case is not None:
         return case
     from medseg.errors import EvaluationError
-    from medseg.report.case_record import predicted_cases
+    from medseg.report.pages.case_record import predicted_cases
 
     cases = predicted_cases(path)
     if len(cases) != 1:
@@ -121,16 +121,16 @@ def _require_no_case(
 def _write(kind: str, path: Path, out: Path, console: Console) -> None:
     """Write the page of a training, an evaluation or a comparison."""
     if kind == "training":
-        from medseg.report.training_page import write_training_report
+        from medseg.report.pages.training_page import write_training_report
 
         write_training_report(path, out)
     elif kind == "evaluation":
-        from medseg.report.page import write_report
-        from medseg.report.recorded import read_evaluation
+        from medseg.report.pages.evaluation_page import write_report
+        from medseg.report.scores.recorded import read_evaluation
 
         write_report(read_evaluation(path), out, progress=console.progress)
     else:
-        from medseg.report.comparison_page import write_comparison_report
-        from medseg.report.recorded import read_comparison
+        from medseg.report.pages.comparison_page import write_comparison_report
+        from medseg.report.scores.recorded import read_comparison
 
         write_comparison_report(read_comparison(path), out)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from medseg.report.settings import ScoreSettings
-    from medseg.report.structures import Region
+    from medseg.report.scores.settings import ScoreSettings
+    from medseg.report.scores.structures import Region
     from medseg.volume.labels import Labels
 
 LabelsFile = Annotated[
@@ -57,8 +57,8 @@ def structures_given(
     Raises:
         MedsegError: If the file cannot be read, or the two contradict each other.
     """
-    from medseg.report.names import read_structures
-    from medseg.report.structures import Structures, parse_region
+    from medseg.report.scores.names import read_structures
+    from medseg.report.scores.structures import Structures, parse_region
 
     known = read_structures(labels) if labels else Structures()
     typed = tuple(parse_region(text, known.labels) for text in regions or [])
@@ -81,8 +81,8 @@ def settings_given(
     Raises:
         MedsegError: If there is no such definition, or the file cannot be read.
     """
-    from medseg.report.names import read_tolerances
-    from medseg.report.settings import ScoreSettings, surface_kind
+    from medseg.report.scores.names import read_tolerances
+    from medseg.report.scores.settings import ScoreSettings, surface_kind
 
     return ScoreSettings(
         tolerance_mm=tolerance,

@@ -8,7 +8,7 @@ import typer
 from medseg.cli.console import Console, reporting
 
 if TYPE_CHECKING:
-    from medseg.report.viewed import Viewed
+    from medseg.report.scene.viewed import Viewed
 
 
 def view(
@@ -43,8 +43,8 @@ def view(
     if distance and reference is None:
         raise typer.BadParameter("--distance needs --reference: from what is it measured?")
     with reporting(as_json=as_json) as console:
-        from medseg.report.names import read_labels
-        from medseg.report.viewed import read_viewed
+        from medseg.report.scene.viewed import read_viewed
+        from medseg.report.scores.names import read_labels
 
         viewed = read_viewed(
             case, mask, reference, labels=read_labels(labels) if labels else None,
@@ -65,14 +65,14 @@ def view(
 def _write_scene(
     viewed: "Viewed", out: Path, still: Path | None, console: Console, *, distance: bool
 ) -> dict[str, Any]:
-    from medseg.report.scene3d import write_scene
+    from medseg.report.scene.scene3d import write_scene
 
     scene = write_scene(
         out, image=viewed.image, masks=viewed.masks, title=viewed.title, distance=distance,
         progress=console.progress,
     )  # fmt: skip
     if still is not None:
-        from medseg.report.still import scene_png
+        from medseg.report.scene.still import scene_png
 
         with console.progress.task("Drawing the still", 1) as task:
             _write_bytes(still, scene_png(scene, distance=distance))
@@ -88,7 +88,7 @@ def _write_scene(
 
 
 def _write_flat(viewed: "Viewed", out: Path, still: Path | None) -> dict[str, Any]:
-    from medseg.report.flat import flat_png, write_flat
+    from medseg.report.scene.flat import flat_png, write_flat
 
     write_flat(out, image=viewed.image, masks=viewed.masks, title=viewed.title)
     if still is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medseg import __version__
-from medseg.report.triptych import ADDED_COLOUR, CONFUSED_COLOUR, MISSED_COLOUR, Triptych
+from medseg.report.plots.triptych import ADDED_COLOUR, CONFUSED_COLOUR, MISSED_COLOUR, Triptych
 from medseg.volume.labels import Labels, colour_of
 
 COLOURS = {"missed": MISSED_COLOUR, "added": ADDED_COLOUR, "confused": CONFUSED_COLOUR}

@@ -1,0 +1,1 @@
+"""Pages that are one file: of an evaluation, a training, a case, a comparison."""

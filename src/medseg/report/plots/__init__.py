@@ -1,0 +1,1 @@
+"""Figures: slices with outlines, distributions, agreement, curves."""

@@ -1,0 +1,1 @@
+"""A case in space: surfaces, moving slices, one page or a still."""

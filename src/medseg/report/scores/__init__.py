@@ -1,0 +1,1 @@
+"""Scores of many cases: read, paired, summed up, compared, written."""

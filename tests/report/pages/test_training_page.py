@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from medseg.errors import MissingPath
+from medseg.report.pages.training_page import write_training_report
+
+LOG = """fold,step,seconds,share,learning_rate,loss,batch_dice,validation_dice
+0,1,10.0,0.0,0.002,1.9,0.1,
+0,50,60.0,0.5,0.001,0.9,0.6,0.55
+0,100,110.0,1.0,0.0,0.5,0.8,0.75
+"""
+METRICS = {
+    "dice": {"core": 0.8, "rim": 0.6, "mean": 0.7},
+    "measured_on": "cases that were held out",
+    "cases": [
+        {"case": "first", "fold": 0, "dice": {"core": 0.9, "rim": 0.8}},
+        {"case": "second", "fold": 0, "dice": {"core": 0.7, "rim": 0.4}},
+        {"case": "third", "fold": 0, "dice": {"core": 0.8, "rim": None}},
+    ],
+    "steps": 1234,
+    "seconds": 123.0,
+    "device": "cpu",
+}
+PLAN = {
+    "dataset": "Phantom",
+    "config": "3d_full",
+    "labels": [{"value": 1, "name": "core"}, {"value": 2, "name": "rim"}],
+    "network": {"kind": "plain_unet"},
+    "reasons": [{"what": "patch", "value": "32 x 32 x 16", "why": "Memory allows <no> more."}],
+}
+PROVENANCE = {
+    "provenance": {"command": "medseg train data --out run", "training_cases": ["a", "b"]}
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "log.csv").write_text(LOG)
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(PROVENANCE))
+    return tmp_path
+
+
+def test_the_page_says_how_well_how_long_and_why(run):
+    page = write_training_report(run).read_text()
+    assert write_training_report(run) == run / "report.html"
+    assert "Mean Dice 0.700 on 3 cases" in page
+    assert "1,234 steps, 2 min 3 s on cpu" in page
+    assert "Memory allows &lt;no&gt; more." in page
+    assert "medseg train data --out run" in page
+    assert "held-out cases" in page
+    assert page.index("second</th>") < page.index("third</th>") < page.index("first</th>")
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize("missing", ["log.csv", "metrics.json", "plan.json", "bundle/bundle.json"])
+def test_any_part_may_be_missing(run, missing):
+    (run / missing).unlink()
+    page = write_training_report(run).read_text()
+    assert page.endswith("</html>\n") or page.endswith("</html>")
+    assert ("has not ended" in page) == (missing == "metrics.json")
+    assert ("How it learned" in page) == (missing != "log.csv")
+    assert ("The plan, and why" in page) == (missing != "plan.json")
+
+
+def test_broken_parts_count_as_missing(run):
+    (run / "metrics.json").write_text("{")
+    (run / "log.csv").write_bytes(b"\xff\xfe\x00")
+    assert "has not ended" in write_training_report(run).read_text()
+
+
+def test_several_folds_are_drawn_over_steps(run):
+    more = LOG.splitlines()[1:]
+    (run / "log.csv").write_text(LOG + "\n".join("1" + line[1:] for line in more) + "\n")
+    page = write_training_report(run).read_text()
+    assert "fold 1" in page
+    assert ">Steps<" in page
+
+
+def test_dice_of_training_cases_is_called_so(run):
+    told = {**METRICS, "measured_on": "training cases, for want of others"}
+    (run / "metrics.json").write_text(json.dumps(told))
+    page = write_training_report(run).read_text()
+    assert "measured on training cases, for want of others: it says nothing about new cases" in page
+    assert "<h2>Dice on training cases, for want of others</h2>" in page
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(MissingPath, match=r"metrics\.json, plan\.json or log\.csv"):
+        write_training_report(tmp_path)
