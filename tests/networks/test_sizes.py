@@ -3,7 +3,7 @@ import torch
 
 from medseg.errors import WrongInput
 from medseg.networks.sizes import require_exactly, require_multiples
-from medseg.specs.transformers import MedNeXtSpec
+from medseg.specs.mednext import MedNeXtSpec
 
 SPEC = MedNeXtSpec(
     dims=3,

@@ -1,31 +1,36 @@
 """From a spec to a network: one `match` over the kinds."""
 
 from medseg.errors import PlanError
+from medseg.networks.attention_unet import AttentionUNet
+from medseg.networks.mednext import MedNeXt
+from medseg.networks.medt import MedT
 from medseg.networks.network import Network
-from medseg.networks.unet import PlainUNet
-from medseg.specs import NetworkSpec, PlainUNetSpec
-
-
-def _plain_unet_paper() -> NetworkSpec:
-    """Six stages for patches of 128^3 voxels, one channel, three classes."""
-    return PlainUNetSpec(
-        dims=3,
-        in_channels=1,
-        classes=3,
-        features=(32, 64, 128, 256, 320, 320),
-        kernels=((3, 3, 3),) * 6,
-        strides=((1, 1, 1), *((2, 2, 2),) * 5),
-        encoder_convs=(2,) * 6,
-        decoder_convs=(2,) * 5,
-    )
-
-
-_PAPERS = {"plain_unet": _plain_unet_paper}
+from medseg.networks.plain_unet import PlainUNet
+from medseg.networks.resenc_unet import ResEncUNet
+from medseg.networks.swin_unetr import SwinUNETR
+from medseg.networks.transunet import TransUNet
+from medseg.networks.unet import UNet
+from medseg.networks.unet3d import UNet3D
+from medseg.networks.unetr import UNETR
+from medseg.specs import (
+    PAPERS,
+    AttentionUNetSpec,
+    MedNeXtSpec,
+    MedTSpec,
+    NetworkSpec,
+    PlainUNetSpec,
+    ResEncUNetSpec,
+    SwinUNETRSpec,
+    TransUNetSpec,
+    UNet3DSpec,
+    UNETRSpec,
+    UNetSpec,
+)
 
 
 def names() -> tuple[str, ...]:
     """Kinds of network that `build` knows."""
-    return tuple(_PAPERS)
+    return tuple(PAPERS)
 
 
 def paper_spec(name: str) -> NetworkSpec:
@@ -34,11 +39,11 @@ def paper_spec(name: str) -> NetworkSpec:
     Raises:
         PlanError: If there is no network of this name.
     """
-    if name not in _PAPERS:
+    if name not in PAPERS:
         raise PlanError(
             f"Networks are {', '.join(names())}.", received=repr(name), cure="Choose one of them."
         )
-    return _PAPERS[name]()
+    return PAPERS[name].spec()
 
 
 def build(spec: NetworkSpec) -> Network:
@@ -50,3 +55,21 @@ def build(spec: NetworkSpec) -> Network:
     match spec:
         case PlainUNetSpec():
             return PlainUNet(spec)
+        case UNetSpec():
+            return UNet(spec)
+        case UNet3DSpec():
+            return UNet3D(spec)
+        case AttentionUNetSpec():
+            return AttentionUNet(spec)
+        case ResEncUNetSpec():
+            return ResEncUNet(spec)
+        case TransUNetSpec():
+            return TransUNet(spec)
+        case UNETRSpec():
+            return UNETR(spec)
+        case SwinUNETRSpec():
+            return SwinUNETR(spec)
+        case MedTSpec():
+            return MedT(spec)
+        case MedNeXtSpec():
+            return MedNeXt(spec)

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from medseg.errors import WrongInput
-from medseg.specs.networks import NetworkSettings
+from medseg.specs.settings import NetworkSettings
+from medseg.specs.unets import UNet3DSpec, UNetSpec
 
 
 def require_multiples(image: Tensor, spec: NetworkSettings) -> None:
@@ -35,6 +36,23 @@ def require_exactly(image: Tensor, spec: NetworkSettings, grid: tuple[int, ...])
             f"This network takes grids of exactly {grid}: its position embeddings belong to it.",
             received=f"grid {tuple(image.shape[2:])}",
             cure="Cut or pad the image to that size, or build the network for another grid.",
+        )
+
+
+def require_valid(image: Tensor, spec: UNetSpec | UNet3DSpec) -> None:
+    """The image has the channels of the spec, and a grid that every pool of it divides.
+
+    Raises:
+        WrongInput: If not; the message says which sizes work.
+    """
+    _require_channels(image, spec)
+    grid = tuple(image.shape[2:])
+    if spec.output_grid(grid) is None:
+        raise WrongInput(
+            f"Grid sizes of this network are {spec.smallest_grid} plus multiples of "
+            f"{spec.divisor}: its convolutions are not padded.",
+            received=f"grid {grid}",
+            cure="Pad or mirror the image, or build the network with padding='same'.",
         )
 
 

@@ -1,118 +1,50 @@
-"""nnU-Net's plain U-Net: strided encoder, transposed-convolution decoder, skips at each stage."""
+"""The U-Net of 2015: convolutions and ReLU without normalisation, dropout in the depths."""
 
-from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from medseg.errors import WrongInput
-from medseg.networks.blocks import convolution, initialise, stacked, up_convolution
-from medseg.networks.network import Network
-from medseg.specs import PlainUNetSpec
-from medseg.tensors import Features, Image, Logits, Scales
+from medseg.networks.layers import LAYERS
+from medseg.networks.pooled import PooledUNet, up_convolution_of
+from medseg.specs import UNetSpec
 
 
-class PlainUNet(Network):
-    """Encoder and decoder of plain convolutions, with logits at every decoder stage in training.
+class UNet(PooledUNet):
+    """The network that gave the family its name.
+
+    As in the released model, a ReLU follows each up-convolution, and what leaves the two coarsest
+    encoder stages is dropped in part while training, also for the skip.
 
     Args:
-        spec: Widths, kernels and strides.
+        spec: Widths, strides, padding and dropout.
 
     Source:
-        Isensee et al., nnU-Net, Nature Methods 18, 2021; Ronneberger et al., MICCAI 2015.
+        Ronneberger et al., U-Net, MICCAI 2015.
     """
 
-    def __init__(self, spec: PlainUNetSpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.divisor = spec.divisor
-        self.encoder = _encoder(spec)
-        self.ups, self.decoder = _decoder(spec)
-        coarsest = len(spec.features) - 1 if spec.deep_supervision else 1
-        ones = (1,) * spec.dims
-        self.heads = nn.ModuleList(
-            convolution(width, spec.classes, ones, ones) for width in spec.features[:coarsest]
-        )
-        initialise(self)
-
-    def forward(self, image: Image) -> Logits | Scales:
-        """Logits on the grid of the image.
-
-        Args:
-            image: Normalised intensities; each axis a multiple of `divisor`.
-
-        Returns:
-            In training with deep supervision: logits of every decoder stage, finest first.
-            Otherwise the finest only; the coarser ones are not computed.
-
-        Raises:
-            WrongInput: If channels or grid do not fit; the message says which do.
-        """
-        if not (self.training and self.spec.deep_supervision):
-            logits: Logits = self.head(self.features(image))
-            return logits
-        stages = zip(reversed(self.heads), self._decoded(image), strict=True)
-        return tuple(reversed([head(features) for head, features in stages]))
-
-    @property
-    def head(self) -> nn.Module:
-        """The finest head."""
-        return self.heads[0]
-
-    def features(self, image: Image) -> Features:
-        """Features of the finest decoder stage; see `forward`."""
-        for stage in self._decoded(image):
-            features = stage
-        return features
-
-    def _decoded(self, image: Image) -> Iterator[Tensor]:
-        """Features of each decoder stage, coarsest first."""
-        if not torch.compiler.is_compiling():
-            _require_fitting(image, self.spec, self.divisor)
-        skips: list[Tensor] = [image]
-        for stage in self.encoder:
-            skips.append(stage(skips[-1]))
-        features = skips.pop()
-        for up, stage in zip(self.ups, self.decoder, strict=True):
-            features = stage(torch.cat((up(features), skips.pop()), dim=1))
-            yield features
+    def __init__(self, spec: UNetSpec) -> None:
+        widths, stages = spec.features, len(spec.features)
+        encoder = nn.ModuleList()
+        for level, (before, width) in enumerate(pairwise((spec.in_channels, *widths))):
+            stage = _double(before, width, spec)
+            if level >= stages - 2:
+                stage.append(nn.Dropout(spec.dropout))
+            encoder.append(stage)
+        ups, decoder = nn.ModuleList(), nn.ModuleList()
+        for level in range(stages - 2, -1, -1):
+            width = widths[level]
+            up = up_convolution_of(widths[level + 1], width, spec.strides[level + 1])
+            ups.append(nn.Sequential(up, nn.ReLU(inplace=True)))
+            decoder.append(_double(2 * width, width, spec))
+        head = LAYERS[spec.dims].conv(widths[0], spec.classes, 1)
+        super().__init__(spec, encoder=encoder, ups=ups, decoder=decoder, head=head)
 
 
-def _levels(spec: PlainUNetSpec) -> Sequence[int]:
-    """Decoder stages in the order they run, named by the encoder stage whose grid they share."""
-    return range(len(spec.features) - 2, -1, -1)
-
-
-def _encoder(spec: PlainUNetSpec) -> nn.ModuleList:
-    before = (spec.in_channels, *spec.features)
-    shapes = zip(
-        before, spec.features, spec.kernels, spec.strides, spec.encoder_convs, strict=False
-    )
-    return nn.ModuleList(stacked(*shape) for shape in shapes)
-
-
-def _decoder(spec: PlainUNetSpec) -> tuple[nn.ModuleList, nn.ModuleList]:
-    ups, stages, ones = nn.ModuleList(), nn.ModuleList(), (1,) * spec.dims
-    for level, count in zip(_levels(spec), spec.decoder_convs, strict=True):
-        width = spec.features[level]
-        ups.append(up_convolution(spec.features[level + 1], width, spec.strides[level + 1]))
-        stages.append(stacked(2 * width, width, spec.kernels[level], ones, count))
-    return ups, stages
-
-
-def _require_fitting(image: Tensor, spec: PlainUNetSpec, divisor: tuple[int, ...]) -> None:
-    grid = tuple(image.shape[2:])
-    if len(grid) != spec.dims or image.shape[1] != spec.in_channels:
-        raise WrongInput(
-            f"This network takes images (batch, {spec.in_channels} channels, "
-            f"{spec.dims} spatial axes).",
-            received=f"shape {tuple(image.shape)}",
-            cure="Give it the channels and axes that its spec names.",
-        )
-    coarse = [n // d for n, d in zip(grid, divisor, strict=True)]
-    if any(n % d for n, d in zip(grid, divisor, strict=True)) or not any(n > 1 for n in coarse):
-        raise WrongInput(
-            f"Grid sizes of this network are multiples of {divisor}, at least one axis twice it.",
-            received=f"grid {grid}",
-            cure="Pad the image or choose another patch size.",
-        )
+def _double(in_channels: int, width: int, spec: UNetSpec) -> nn.Sequential:
+    """Two convolutions, each with a ReLU behind it."""
+    padding = 1 if spec.keeps_grid else 0
+    stage = nn.Sequential()
+    for before in (in_channels, width):
+        stage.append(LAYERS[spec.dims].conv(before, width, 3, padding=padding))
+        stage.append(nn.ReLU(inplace=True))
+    return stage

@@ -1,72 +1,73 @@
-"""Settings of networks: each kind its own class, told apart by `kind`."""
+"""All networks there are: their settings, told apart by `kind`, and the papers' own."""
 
-import math
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field
 
-from medseg.specs.base import FROZEN
+from medseg.specs.mednext import MedNeXtSpec
+from medseg.specs.transformers import (
+    MedTSpec,
+    SwinUNETRSpec,
+    TransUNetSpec,
+    UNETRSpec,
+)
+from medseg.specs.unets import (
+    AttentionUNetSpec,
+    PlainUNetSpec,
+    ResEncUNetSpec,
+    UNet3DSpec,
+    UNetSpec,
+)
 
-
-class NetworkSettings(BaseModel):
-    """What every network has.
-
-    Attributes:
-        dims: 2 or 3, the number of spatial axes.
-        in_channels: Channels of the image.
-        classes: Channels of the logits, background included.
-    """
-
-    model_config = FROZEN
-
-    dims: Literal[2, 3]
-    in_channels: int = Field(ge=1)
-    classes: int = Field(ge=2)
-
-    @property
-    def divisor(self) -> tuple[int, ...]:
-        """Grid sizes that the network takes are multiples of these, one for each spatial axis."""
-        return (1,) * self.dims
-
-
-class PlainUNetSpec(NetworkSettings):
-    """nnU-Net's plain U-Net (Isensee et al., Nature Methods 18, 2021).
-
-    Attributes:
-        features: Width of each stage, finest first.
-        kernels: Kernel of each stage along each axis.
-        strides: Step into each stage along each axis; all ones for the first.
-        encoder_convs: Convolutions in each encoder stage.
-        decoder_convs: Convolutions in each decoder stage, coarsest first.
-        deep_supervision: Whether training also gets the logits of coarser decoder stages.
-    """
-
-    kind: Literal["plain_unet"] = "plain_unet"
-    features: tuple[int, ...]
-    kernels: tuple[tuple[int, ...], ...]
-    strides: tuple[tuple[int, ...], ...]
-    encoder_convs: tuple[int, ...]
-    decoder_convs: tuple[int, ...]
-    deep_supervision: bool = True
-
-    @model_validator(mode="after")
-    def _check(self) -> "PlainUNetSpec":
-        stages = len(self.features)
-        if not len(self.kernels) == len(self.strides) == len(self.encoder_convs) == stages:
-            raise ValueError("features, kernels, strides and encoder_convs have one entry a stage")
-        if len(self.decoder_convs) != stages - 1:
-            raise ValueError("decoder_convs has one entry fewer than there are stages")
-        if any(len(v) != self.dims for v in (*self.kernels, *self.strides)):
-            raise ValueError("kernels and strides have one number for each spatial axis")
-        if set(self.strides[0]) != {1}:
-            raise ValueError("the first stage keeps the resolution: its strides are 1")
-        return self
-
-    @property
-    def divisor(self) -> tuple[int, ...]:
-        """Voxels along each axis that become one voxel at the coarsest stage."""
-        return tuple(math.prod(steps) for steps in zip(*self.strides, strict=True))
-
-
-NetworkSpec = PlainUNetSpec
+NetworkSpec = Annotated[
+    PlainUNetSpec
+    | UNetSpec
+    | UNet3DSpec
+    | AttentionUNetSpec
+    | ResEncUNetSpec
+    | TransUNetSpec
+    | UNETRSpec
+    | SwinUNETRSpec
+    | MedTSpec
+    | MedNeXtSpec,
+    Field(discriminator="kind"),
+]
 """Any network that `medseg.networks.build` knows."""
+
+
+class Paper(NamedTuple):
+    """Where a network comes from.
+
+    Attributes:
+        spec: The setting whose number of parameters is known.
+        grid: Voxels of the images that its multiplications are counted for.
+        source: Authors, place and year.
+    """
+
+    spec: Callable[[], NetworkSpec]
+    grid: tuple[int, ...]
+    source: str
+
+
+PAPERS: dict[str, Paper] = {
+    "plain_unet": Paper(PlainUNetSpec.paper, (128, 128, 128), "Isensee, Nature Methods 2021"),
+    "unet": Paper(UNetSpec.paper, (572, 572), "Ronneberger, MICCAI 2015"),
+    "unet3d": Paper(UNet3DSpec.paper, (132, 132, 116), "Çiçek, MICCAI 2016"),
+    "attention_unet": Paper(AttentionUNetSpec.paper, (160, 160, 96), "Oktay, MIDL 2018"),
+    "resenc_unet": Paper(ResEncUNetSpec.paper, (128, 128, 128), "Isensee, MICCAI 2024"),
+    "transunet": Paper(TransUNetSpec.paper, (224, 224), "Chen, arXiv 2021"),
+    "unetr": Paper(UNETRSpec.paper, (96, 96, 96), "Hatamizadeh, WACV 2022"),
+    "swin_unetr": Paper(SwinUNETRSpec.paper, (96, 96, 96), "Hatamizadeh, BrainLes 2021"),
+    "medt": Paper(partial(MedTSpec.paper, "medt"), (128, 128), "Valanarasu, MICCAI 2021"),
+    "medt_gated": Paper(
+        partial(MedTSpec.paper, "medt_gated"), (128, 128), "Valanarasu, MICCAI 2021"
+    ),
+    "medt_axial": Paper(
+        partial(MedTSpec.paper, "medt_axial"), (128, 128), "Valanarasu, MICCAI 2021"
+    ),
+    "medt_logo": Paper(partial(MedTSpec.paper, "medt_logo"), (128, 128), "Valanarasu, MICCAI 2021"),
+    "mednext": Paper(MedNeXtSpec.paper, (128, 128, 128), "Roy, MICCAI 2023"),
+}
+"""Each kind of network by the name that `--arch` takes."""
