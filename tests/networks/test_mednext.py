@@ -1,9 +1,10 @@
 import pytest
 import torch
+from contract import Contract
 from counting import gmacs, parameters
 from torch import nn
 
-from medseg.errors import BundleError, WrongInput
+from medseg.errors import BundleError
 from medseg.networks.mednext import MedNeXt, upkern
 from medseg.specs.mednext import MedNeXtSpec
 
@@ -14,6 +15,11 @@ def small(dims=2, **changes):
         "blocks": (1, 2, 1, 1, 2), "expansions": (2, 3, 2, 2, 3),
     }  # fmt: skip
     return MedNeXtSpec(**(settings | changes))
+
+
+class TestContract(Contract):
+    spec = staticmethod(small)
+    refused = ((4, 4), r"multiples of \(4, 4\), at least one axis twice")
 
 
 @pytest.mark.parametrize(
@@ -123,8 +129,3 @@ def test_upkern_of_a_constant_kernel_is_constant():
 def test_upkern_refuses_another_network(changes):
     with pytest.raises(BundleError, match="differs in nothing but the kernel"):
         upkern(MedNeXt(small(kernel=5)), MedNeXt(small(**changes)).state_dict())
-
-
-def test_a_grid_that_does_not_fit_is_refused():
-    with pytest.raises(WrongInput, match=r"multiples of \(4, 4\), at least one axis twice"):
-        MedNeXt(small())(torch.rand(1, 1, 4, 4))
