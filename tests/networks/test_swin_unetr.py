@@ -1,9 +1,26 @@
 import pytest
 import torch
+from contract import Contract
 from counting import gmacs, parameters
 
 from medseg.networks.swin_unetr import SwinUNETR
 from medseg.specs.transformers import SwinUNETRSpec
+
+
+def small(dims=2, **changes):
+    settings = {
+        "dims": dims, "in_channels": 1, "classes": 3, "features": 12, "depths": (2, 1, 1, 1),
+        "window": 4,
+    }  # fmt: skip
+    return SwinUNETRSpec(**(settings | changes))
+
+
+class TestContract(Contract):
+    spec = staticmethod(small)
+    refused = ((32, 32), r"multiples of \(32, 32\), at least one axis twice")
+
+    def grid(self, dims):
+        return (64,) + (32,) * (dims - 1)
 
 
 @pytest.mark.parametrize(("version", "count"), [(1, 62_187_296), (2, 72_762_656)])
@@ -17,10 +34,7 @@ def test_parameters_of_the_paper(version, count):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_merging_takes_each_voxel_of_a_cube_once(dims):
-    spec = SwinUNETRSpec.scaled(
-        dims=dims, grid=(64,) * dims, in_channels=1, classes=2, width_share=0.1
-    )
-    merge = SwinUNETR(spec).body.swinViT.layers1[0].downsample
+    merge = SwinUNETR(small(dims)).body.swinViT.layers1[0].downsample
     seen = []
     merge.norm.register_forward_hook(lambda _, given, out: seen.append(given[0]))
     merge(torch.arange(12.0 * 2**dims).reshape(1, *(2,) * dims, 12))
