@@ -1,5 +1,6 @@
 # make demo   installs, then walks the whole way on an embedded case (DATA=path for a real MSD folder)
-# make test   installs, then runs the quick test suite; `make coverage` judges what it covered
+# make test   installs, then runs the quick test suite on two workers, one thread each;
+#             `make coverage` judges what it covered
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
@@ -20,10 +21,10 @@ demo: setup
 
 test: setup
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal
 
 test-all: setup
-	$(BIN)/pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal
 
 coverage: setup
 	$(BIN)/coverage combine --quiet || true
