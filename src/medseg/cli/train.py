@@ -149,7 +149,7 @@ def _folds(text: str) -> tuple[int, ...]:
 
 def _report(bundle: "Bundle", out: Path, console: Console) -> None:
     """Write the page of the run and say how it went."""
-    from medseg.report.training_page import write_training_report
+    from medseg.report.pages.training_page import write_training_report
 
     page = write_training_report(out)
     dice: dict[str, float | None] = bundle.metrics["dice"]

@@ -56,7 +56,8 @@ class AttentionUNet(Network):
     @property
     def head(self) -> nn.Module:
         """The 1x1 convolution that fuses the scores of all scales."""
-        return self.fuse
+        fuse: nn.Module = self.fuse
+        return fuse
 
     def features(self, image: Image) -> Features:
         """Scores of every decoder stage on the grid of the image, finest first; see `forward`."""
