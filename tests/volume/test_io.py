@@ -123,8 +123,8 @@ def test_whole_floats_are_label_values(tmp_path):
     ("array", "what"),
     [
         (np.array([[[0, 0.5]]], np.float32), "fractions"),
-        (np.array([[[0, np.nan]]], np.float32), "fractions"),
-        (np.array([[[0, np.inf]]], np.float32), "fractions"),
+        (np.array([[[0, np.nan]]], np.float32), "no number"),
+        (np.array([[[0, np.inf]]], np.float32), "no number"),
         (np.array([[[0, -1]]], np.int16), "-1 to 0"),
         (np.array([[[0, 70000]]], np.int32), "0 to 70000"),
         (np.zeros((2, 2, 2, 2), np.uint8), "2 channels"),
