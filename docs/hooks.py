@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 COMMANDS = (
     "", "demo", "info", "convert", "dataset import", "dataset check", "dataset split",
-    "dataset fetch", "plan", "train", "predict", "evaluate", "compare", "view", "report",
+    "dataset fetch", "networks", "plan", "train", "predict", "evaluate", "compare", "view", "report",
 )  # fmt: skip
 PLACE = "<!-- commands -->"
 _SECONDS = 240

@@ -13,7 +13,7 @@ import medseg
 from medseg.dataset.phantom import LABELS, Study, write_study
 
 COMMANDS = ("demo", "info", "convert", "dataset", "dataset import", "dataset check",
-            "dataset split", "dataset fetch", "plan", "train", "predict", "evaluate",
+            "dataset split", "dataset fetch", "networks", "plan", "train", "predict", "evaluate",
             "compare", "report")  # fmt: skip
 
 

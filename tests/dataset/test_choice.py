@@ -6,8 +6,11 @@ import pytest
 from planning import CPU_QUARTER, GPU_DAY
 
 from medseg.dataset.choice import Need, choose_network
-from medseg.dataset.cost import training_memory_bytes
+from medseg.dataset.cost import training_gflop, training_memory_bytes
+from medseg.dataset.scaling import SCALED
 from medseg.errors import PlanError
+from medseg.specs import PAPERS
+from medseg.specs.settings import fitting_grid
 
 HIPPOCAMPUS = Need((1, 1, 1), (35, 50, 36), in_channels=1, classes=3, cases=200)
 
@@ -94,6 +97,65 @@ def test_a_step_fits_the_memory(mebibytes, device):
         choice.network, choice.patch_size, choice.batch_size, device=device
     )
     assert used <= 1.25 * budget.memory_bytes
+
+
+KINDS = [name for name in SCALED if name != "plain_unet"]
+
+
+@pytest.mark.parametrize("arch", KINDS)
+@pytest.mark.parametrize(
+    ("spacing_mm", "grid"),
+    [((1, 1, 1), (35, 50, 36)), ((0.8, 0.8, 2.5), (320, 320, 40)), ((1, 1), (300, 200, 1))],
+)
+@pytest.mark.parametrize("seconds", [300, 86_400])
+def test_every_kind_is_scaled_to_data_time_and_memory(arch, spacing_mm, grid, seconds):
+    need = Need(spacing_mm, grid, in_channels=2, classes=4, cases=100)
+    budget = CPU_QUARTER.model_copy(update={"seconds": seconds})
+    choice = choose_network(need, budget, arch)
+    network, patch = choice.network, choice.patch_size[: len(spacing_mm)]
+    assert (network.kind, network.dims) == (arch, len(spacing_mm))
+    assert (network.in_channels, network.classes) == (2, 4)
+    assert patch == fitting_grid(patch, network.divisor)
+    assert network.fixed_grid in (None, patch)
+    assert network.keeps_grid
+    used = training_memory_bytes(network, choice.patch_size, choice.batch_size, device="cpu")
+    assert used <= 1.25 * budget.memory_bytes
+
+
+@pytest.mark.parametrize("arch", KINDS)
+def test_less_time_never_means_more_work_a_step(arch):
+    budgets = [CPU_QUARTER.model_copy(update={"seconds": s}) for s in (1e7, 1e5, 1e3, 10)]
+    chosen = [choose_network(HIPPOCAMPUS, budget, arch) for budget in budgets]
+    work = [training_gflop(c.network, c.patch_size, c.batch_size) for c in chosen]
+    assert work == sorted(work, reverse=True)
+    assert work[0] > 4 * work[-1]
+    assert [c.width for c in chosen] == sorted((c.width for c in chosen), reverse=True)
+
+
+@pytest.mark.parametrize("arch", ["unet", "unet3d", "attention_unet"])
+def test_the_papers_stages_and_widths_are_kept_where_there_is_room(arch):
+    paper = PAPERS[arch].spec()
+    card = GPU_DAY.model_copy(update={"seconds": 30 * 86_400, "memory_bytes": 80 << 30})
+    choice = choose_network(Need((1, 1, 1), (160, 160, 160), 1, 2, cases=100), card, arch)
+    assert choice.network.features == paper.features
+    halved = len(paper.features) - 1
+    assert choice.network.strides == ((1, 1, 1), *((2, 2, 2),) * halved)
+
+
+def test_the_residual_encoder_has_the_shape_of_the_plain_one():
+    need = Need((0.8, 0.8, 2.5), (512, 512, 96), 1, 3, cases=50)
+    plain, residual = (
+        choose_network(need, GPU_DAY, a).network for a in ("plain_unet", "resenc_unet")
+    )
+    assert residual.strides == plain.strides
+    assert residual.features == plain.features
+    assert residual.encoder_blocks == (1, 3, 4, 6, 6, 6)
+    assert residual.decoder_convs == (1,) * 5
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(PlanError, match=r"Networks are plain_unet, unet, .*'v_net'.*--arch"):
+        choose_network(HIPPOCAMPUS, CPU_QUARTER, "v_net")
 
 
 def test_too_little_memory_is_said():

@@ -30,6 +30,31 @@ def test_why_this_width():
     assert words(little, "network").why == "The widest that the memory holds."
 
 
+@pytest.mark.parametrize(
+    ("arch", "described"),
+    [
+        ("unet", "unet, 4 stages, 32-64-128-256 features"),
+        ("transunet", "transunet, 12 layers of 384 channels"),
+        ("unetr", "unetr, 12 layers of"),
+        ("swin_unetr", "swin_unetr, 24 features, windows of 7 tokens"),
+        ("medt", "medt, 4 features, 4 heads"),
+        ("mednext", "mednext, 4 stages,"),
+    ],
+)
+def test_other_kinds_in_words(arch, described):
+    plan = make_plan(make_fingerprint(), CPU_QUARTER, arch=arch)
+    reason = next(reason for reason in plan.reasons if reason.what == "network")
+    assert reason.value.startswith(described)
+    assert reason.value.endswith(" weights")
+    assert reason.why.startswith("Narrower than the paper's: in 15 min")
+
+
+def test_the_papers_width():
+    plan = make_plan(make_fingerprint(), GPU_DAY, arch="resenc_unet")
+    reason = next(reason for reason in plan.reasons if reason.what == "network")
+    assert reason.why == "The paper's width: memory and time allow it."
+
+
 def test_why_this_batch():
     assert "5 % of the data set (6)" in words(GPU_DAY, "batch").why
     assert words(CPU_QUARTER, "batch").why.startswith("6 would fit")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from medseg.dataset.cost import parameter_count
 from medseg.dataset.plan import Plan, load_plan, make_plan, save_plan
 from medseg.errors import MissingPath, PlanError
-from medseg.specs import Budget
+from medseg.specs import PAPERS, Budget
 
 
 @pytest.fixture
@@ -112,6 +112,35 @@ def test_parts_that_do_not_fit_together_are_refused(plan, change, message):
 def test_network_and_channels_have_the_same_number(plan):
     network = plan.network.model_copy(update={"in_channels": 2})
     with pytest.raises(ValidationError, match="as many channels"):
+        Plan.model_validate(plan.model_dump() | {"network": network})
+
+
+def test_every_kind_of_network_gets_a_plan_that_survives_its_file(tmp_path):
+    for arch in PAPERS:
+        plan = make_plan(make_fingerprint(), CPU_QUARTER, arch=arch)
+        assert plan.network.kind == arch
+        save_plan(plan, tmp_path / f"{arch}.json")
+        assert load_plan(tmp_path / f"{arch}.json") == plan
+
+
+def test_the_kind_changes_nothing_but_network_and_what_follows_from_it(plan):
+    other = make_plan(make_fingerprint(), CPU_QUARTER, arch="swin_unetr")
+    assert other.preprocessing_hash == plan.preprocessing_hash
+    assert other.patch_size == other.window.patch_size
+    assert all(n % 32 == 0 for n in other.patch_size)
+
+
+def test_a_network_of_one_grid_has_patches_of_it():
+    plan = make_plan(make_fingerprint(), CPU_QUARTER, arch="unetr")
+    larger = tuple(2 * n for n in plan.patch_size)
+    with pytest.raises(ValidationError, match=r"patches of exactly \(48, 64, 48\)"):
+        Plan.model_validate(plan.model_dump() | {"patch_size": larger})
+
+
+def test_valid_convolutions_are_no_plans():
+    plan = make_plan(make_fingerprint(), CPU_QUARTER, arch="unet")
+    network = plan.network.model_copy(update={"padding": "valid"})
+    with pytest.raises(ValidationError, match="logits on the grid of its patch"):
         Plan.model_validate(plan.model_dump() | {"network": network})
 
 

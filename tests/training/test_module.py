@@ -5,7 +5,7 @@ import torch
 
 from medseg.dataset.plan import Plan
 from medseg.errors import CannotResume, TrainingError
-from medseg.specs import MedTSpec
+from medseg.specs import MedTSpec, UNet3DSpec
 from medseg.training.data import Batch
 from medseg.training.module import Learner
 
@@ -55,6 +55,25 @@ def test_restored_it_goes_on_bit_for_bit(plan: Plan, optimizer: str) -> None:
         assert learner.step(batch_of(n), 1e-3)[0] == twin.step(batch_of(n), 1e-3)[0]
     assert equal(learner.state(), twin.state())
     assert learner.steps == twin.steps == 6
+
+
+def test_running_statistics_are_averaged_with_the_weights(plan: Plan) -> None:
+    spec = UNet3DSpec(
+        dims=3, in_channels=1, classes=3, features=(2, 4), strides=((1, 1, 1), (2, 2, 2))
+    )
+    changed = plan.model_copy(update={"network": spec})
+    learner = learner_of(changed, ema_decay=0.9)
+    for n in range(3):
+        learner.step(batch_of(n), 1e-3)
+    state = copy.deepcopy(learner.state())
+    name = "encoder.0.1.running_mean"
+    last, averaged = state[f"network.{name}"], learner.averaged_weights()[name]
+    assert not torch.equal(averaged, last)
+    torch.testing.assert_close(averaged, state[f"average.{name}"])
+    twin = learner_of(changed, seed=9, ema_decay=0.9)
+    twin.restore(state, learner.scaler_state(), learner.steps)
+    assert learner.step(batch_of(4), 1e-3)[0] == twin.step(batch_of(4), 1e-3)[0]
+    assert equal(learner.state(), twin.state())
 
 
 def test_gates_wait_for_their_share_of_the_training(plan: Plan) -> None:

@@ -4,8 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from medseg.dataset.description import DatasetDescription
+from medseg.dataset.fingerprint import take_fingerprint
+from medseg.dataset.plan import make_plan
 from medseg.errors import CannotResume
-from medseg.training.run import RunFolder, RunSettings
+from medseg.specs import Budget
+from medseg.training.run import RunFolder, RunSettings, arch_of
 
 
 def test_either_time_or_epochs() -> None:
@@ -61,3 +64,15 @@ def test_broken_record_is_refused(blobs: DatasetDescription, tmp_path: Path, con
     folder.record.write_text(content)
     with pytest.raises(CannotResume, match="settings of a run"):
         folder.open(settings, blobs, resume=True)
+
+
+def test_where_no_network_is_asked_for_it_is_the_plans_or_the_runs(
+    blobs: DatasetDescription, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert arch_of(folder, None) == "plain_unet"
+    folder.open(RunSettings(seconds=60, arch="unetr"), blobs, resume=False)
+    assert arch_of(folder, None) == "unetr"
+    budget = Budget(epochs=1, memory_bytes=2 << 30, gflops=100)
+    plan = make_plan(take_fingerprint(blobs), budget, arch="unet")
+    assert arch_of(folder, plan) == "unet"

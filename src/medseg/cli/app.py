@@ -12,6 +12,7 @@ from medseg.cli import (
     demo,
     evaluate,
     info,
+    networks,
     plan,
     predict,
     report,
@@ -50,6 +51,7 @@ app.command("demo")(demo.demo)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
 app.add_typer(dataset.app, name="dataset")
+app.command("networks")(networks.networks)
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)

@@ -32,6 +32,9 @@ def plan(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the cases, instead of a budget.")
     ] = None,
+    arch: Annotated[
+        str, typer.Option(help="Kind of network; medseg networks lists them.")
+    ] = "plain_unet",
     config: Annotated[
         Literal["auto", "2d", "3d_full"], typer.Option(help="Slices or volumes.")
     ] = "auto",
@@ -51,17 +54,17 @@ def plan(
     if budget is not None and epochs is not None:
         raise typer.BadParameter("give --budget or --epochs, not both")
     seconds = None if epochs is not None else seconds_of(budget or _DEFAULT_BUDGET)
-    memory_bytes = None if memory is None else _bytes_of(memory)
+    memory_bytes = None if memory is None else bytes_of(memory)
     with reporting(as_json=as_json) as console:
         from medseg.dataset.fingerprint import take_fingerprint
         from medseg.dataset.importers import open_dataset
         from medseg.dataset.plan import make_plan, save_plan
 
         fingerprint = take_fingerprint(open_dataset(dataset), progress=console.progress)
-        spent = _budget(device, memory_bytes, gflops).model_copy(
+        spent = machine_budget(device, memory_bytes, gflops).model_copy(
             update={"seconds": seconds, "epochs": epochs}
         )
-        decided = make_plan(fingerprint, spent, config=config)
+        decided = make_plan(fingerprint, spent, config=config, arch=arch)
         rows = [(reason.what, reason.value, reason.why) for reason in decided.reasons]
         console.table(f"Plan for {decided.dataset}", ("what", "decision", "why"), rows)
         if out is not None:
@@ -70,7 +73,7 @@ def plan(
         console.result(decided.model_dump(mode="json"))
 
 
-def _bytes_of(text: str) -> int:
+def bytes_of(text: str) -> int:
     """Bytes of an amount of memory such as 8G or 512M."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:I?B)?", text.strip().upper())
     amount = int(float(found[1]) * _UNITS[found[2]]) if found else 0
@@ -79,7 +82,7 @@ def _bytes_of(text: str) -> int:
     return amount
 
 
-def _budget(
+def machine_budget(
     device: Literal["auto", "cpu", "cuda"], memory_bytes: int | None, gflops: float | None
 ) -> "Budget":
     """This machine as training measures it, without a limit of time; what was given counts more."""

@@ -13,6 +13,7 @@ from medseg.cli.durations import seconds_of
 if TYPE_CHECKING:
     from medseg.bundle import Bundle
     from medseg.dataset.description import DatasetDescription
+    from medseg.dataset.plan import Plan
     from medseg.training.run import RunSettings
 
 _DEFAULT_BUDGET = "20m"
@@ -28,7 +29,10 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the cases, instead of a budget.")
     ] = None,
-    arch: Annotated[str, typer.Option(help="Kind of network.")] = "plain_unet",
+    arch: Annotated[
+        str | None,
+        typer.Option(help="Kind of network; medseg networks lists them.  [plain_unet]"),
+    ] = None,
     config: Annotated[
         Literal["auto", "2d", "3d_full"], typer.Option(help="Slices or volumes.")
     ] = "auto",
@@ -65,14 +69,16 @@ def train(
 
         keep_freed_memory()
 
-        from medseg.training.run import RunSettings
+        from medseg.dataset.plan import load_plan
+        from medseg.training.run import RunFolder, RunSettings, arch_of
 
+        given = load_plan(plan) if plan else None
         settings = RunSettings(
-            seconds=seconds, epochs=epochs, arch=arch, config=config, folds=chosen,
-            device=device, precision=precision, seed=seed,
+            seconds=seconds, epochs=epochs, arch=arch or arch_of(RunFolder(out), given),
+            config=config, folds=chosen, device=device, precision=precision, seed=seed,
         )  # fmt: skip
         description = _opened(dataset, console, skip_faulty=skip_faulty)
-        bundle = _trained(description, out, settings, plan, mlflow, console, resume=resume)
+        bundle = _trained(description, out, settings, given, mlflow, console, resume=resume)
         _report(bundle, out, console)
 
 
@@ -80,13 +86,12 @@ def _trained(
     description: "DatasetDescription",
     out: Path,
     settings: "RunSettings",
-    plan: Path | None,
+    plan: "Plan | None",
     mlflow: str | None,
     console: Console,
     *,
     resume: bool,
 ) -> "Bundle":
-    from medseg.dataset.plan import load_plan
     from medseg.training.crossval import train as train_on
     from medseg.training.log import MlflowTracker
     from medseg.training.schedule import command_clock
@@ -100,7 +105,7 @@ def _trained(
         description,
         out,
         settings,
-        plan=load_plan(plan) if plan else None,
+        plan=plan,
         resume=resume,
         clock=command_clock(_command_age()),
         trackers=trackers,

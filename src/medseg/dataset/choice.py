@@ -8,9 +8,11 @@ from math import inf, prod
 from medseg.dataset.cost import training_memory_bytes
 from medseg.dataset.effort import LADDER, SMALLEST_BATCH, Rung, batch_in_time, steps_in_time
 from medseg.dataset.rules import batch_limit, largest_patch
-from medseg.dataset.topology import Topology, plain_unet
+from medseg.dataset.scaling import scaled_by
+from medseg.dataset.topology import Topology
 from medseg.errors import PlanError
-from medseg.specs import Budget, PlainUNetSpec
+from medseg.specs import Budget, NetworkSpec
+from medseg.specs.settings import fitting_grid
 from medseg.types import GridSize
 
 REFERENCE_MEMORY_BYTES = 8 << 30
@@ -44,15 +46,18 @@ class Choice:
         network: The network.
         patch_size: Voxels along I, J, K.
         batch_size: Patches a step.
+        width: Features of the first stage, where nnU-Net's are `FULL_WIDTH`; other kinds of network
+            are as wide in proportion to their paper.
         full_patch: nnU-Net's patch, as far as the memory holds it.
         full_width: nnU-Net's width, as far as the memory holds it.
         memory_batch: The batch that memory alone would allow.
         most_batch: The batch that the size of the data set allows.
     """
 
-    network: PlainUNetSpec
+    network: NetworkSpec
     patch_size: GridSize
     batch_size: int
+    width: int
     full_patch: GridSize
     full_width: int
     memory_batch: int
@@ -62,7 +67,7 @@ class Choice:
 @dataclass(frozen=True)
 class _Candidate:
     rung: Rung
-    network: PlainUNetSpec
+    network: NetworkSpec
     patch_size: GridSize
 
     def is_worth_it(self, budget: Budget) -> bool:
@@ -73,13 +78,13 @@ class _Candidate:
         return steps >= self.rung.steps
 
 
-def choose_network(need: Need, budget: Budget) -> Choice:
-    """The largest network that fits the memory and still takes enough steps in the time.
+def choose_network(need: Need, budget: Budget, arch: str = "plain_unet") -> Choice:
+    """The largest network of a kind that fits the memory and still takes enough steps in the time.
 
     Raises:
-        PlanError: If not even the smallest network fits the memory.
+        PlanError: If there is no such kind, or not even its smallest network fits the memory.
     """
-    candidates = list(_candidates(need, budget))
+    candidates = list(_candidates(need, budget, arch))
     if not candidates:
         raise PlanError(
             "A training step of the smallest network must fit the memory.",
@@ -96,23 +101,23 @@ def choose_network(need: Need, budget: Budget) -> Choice:
         network=chosen.network,
         patch_size=chosen.patch_size,
         batch_size=batch_in_time(chosen.network, chosen.patch_size, most, budget),
+        width=chosen.rung.width,
         full_patch=own.patch_size,
-        full_width=own.network.features[0],
+        full_width=own.rung.width,
         memory_batch=by_memory,
         most_batch=by_data,
     )
 
 
-def _candidates(need: Need, budget: Budget) -> Iterator[_Candidate]:
+def _candidates(need: Need, budget: Budget, arch: str) -> Iterator[_Candidate]:
     """One network for each rung of the ladder that fits the memory, largest first."""
     reference = Budget(memory_bytes=REFERENCE_MEMORY_BYTES, device="cuda", gflops=1)
     own: int | None = None
     for rung in LADDER:
         limited = rung.share <= 1
         network_of = partial(
-            plain_unet, base=rung.width, in_channels=need.in_channels, classes=need.classes
+            scaled_by(arch), base=rung.width, in_channels=need.in_channels, classes=need.classes
         )
-
         fits = partial(
             _fits,
             network_of=network_of,
@@ -122,34 +127,36 @@ def _candidates(need: Need, budget: Budget) -> Iterator[_Candidate]:
         shape = largest_patch(need.spacing_mm, need.grid, fits)
         if shape is None:
             continue
+        network = network_of(shape)
+        patch = _patch_of(network, shape)
         if limited and own is None:
-            own = prod(shape.patch_size)
-        yield _Candidate(rung, network_of(shape), _as_grid(shape))
+            own = prod(patch)
+        yield _Candidate(rung, network, patch)
 
 
 def _fits(
     shape: Topology,
     *,
-    network_of: Callable[[Topology], PlainUNetSpec],
+    network_of: Callable[[Topology], NetworkSpec],
     most_voxels: float,
     budgets: Sequence[Budget],
 ) -> bool:
-    if prod(shape.patch_size) > most_voxels:
-        return False
-    network, patch = network_of(shape), shape.patch_size
-    return all(
+    network = network_of(shape)
+    patch = _patch_of(network, shape)
+    return prod(patch) <= most_voxels and all(
         training_memory_bytes(network, patch, SMALLEST_BATCH, device=budget.device)
         <= budget.memory_bytes
         for budget in budgets
     )
 
 
-def _batch_in_memory(network: PlainUNetSpec, patch_size: GridSize, budget: Budget) -> int:
+def _batch_in_memory(network: NetworkSpec, patch_size: GridSize, budget: Budget) -> int:
     alone = training_memory_bytes(network, patch_size, 0, device=budget.device)
     sample = training_memory_bytes(network, patch_size, 1, device=budget.device) - alone
     return max(SMALLEST_BATCH, round((budget.memory_bytes - alone) / sample))
 
 
-def _as_grid(shape: Topology) -> GridSize:
-    i, j, *k = shape.patch_size
+def _patch_of(network: NetworkSpec, shape: Topology) -> GridSize:
+    """The patch of a shape, grown to one that the network takes."""
+    i, j, *k = fitting_grid(shape.patch_size, network.divisor)
     return (i, j, k[0] if k else 1)

@@ -8,8 +8,8 @@ worse than a small one that was. All constants of this trade stand here.
 from dataclasses import dataclass
 from math import inf
 
-from medseg.dataset.cost import training_gflop
-from medseg.specs import Budget, PlainUNetSpec
+from medseg.dataset.cost import feature_values, training_gflop
+from medseg.specs import Budget, NetworkSpec, PlainUNetSpec, ResEncUNetSpec, UNet3DSpec, UNetSpec
 from medseg.types import GridSize
 
 SMALLEST_BATCH = 2
@@ -26,6 +26,12 @@ SPEED_OF_WIDTH = {32: 1.0, 16: 0.76, 8: 0.27}
 of a single convolution. Measured on one core (213 and 76 against 280 GFLOP/s). Widths between are
 no use: processors work on 16 channels at a time, and a step at width 24 or 12 takes longer than at
 32 or 16."""
+
+FLOP_PER_VALUE = 1700
+"""What gates, attention and depthwise convolutions do with each value of a feature map, as
+operations that take as long. Measured on one core, where a convolution 32 wide ran at 158 GFLOP/s:
+1,300 to 1,500 for MedT, 1,900 for Swin UNETR, 1,700 (3D) and 700 (2D) for MedNeXt, 2,500 for UNETR.
+TransUNet takes up to twice as long as this says."""
 
 STEP_SECONDS = 0.01
 """What a step takes whatever the network: drawing samples, starting kernels, moving weights."""
@@ -94,9 +100,7 @@ class Effort:
         return f"{self.passes:,.0f} times" if self.passes >= 10 else f"{self.passes:.2g} times"
 
 
-def steps_in_time(
-    spec: PlainUNetSpec, patch_size: GridSize, batch_size: int, budget: Budget
-) -> int:
+def steps_in_time(spec: NetworkSpec, patch_size: GridSize, batch_size: int, budget: Budget) -> int:
     """Steps that fit the seconds of a budget.
 
     Args:
@@ -110,13 +114,20 @@ def steps_in_time(
     """
     if budget.seconds is None:
         raise ValueError("steps_in_time needs a budget in seconds")
-    gflops = budget.gflops * NETWORK_SHARE * SPEED_OF_WIDTH.get(spec.features[0], 1.0)
-    step_seconds = STEP_SECONDS + training_gflop(spec, patch_size, batch_size) / gflops
+    gflop, speed = training_gflop(spec, patch_size, batch_size), 1.0
+    match spec:
+        case PlainUNetSpec() | ResEncUNetSpec():
+            speed = SPEED_OF_WIDTH.get(spec.features[0], 1.0)
+        case UNetSpec() | UNet3DSpec():
+            pass
+        case _:
+            gflop += FLOP_PER_VALUE / 1e9 * batch_size * feature_values(spec, patch_size)
+    step_seconds = STEP_SECONDS + gflop / (budget.gflops * NETWORK_SHARE * speed)
     return int(budget.seconds * TRAINING_SHARE / step_seconds)
 
 
 def effort(
-    spec: PlainUNetSpec, patch_size: GridSize, batch_size: int, budget: Budget, cases: int
+    spec: NetworkSpec, patch_size: GridSize, batch_size: int, budget: Budget, cases: int
 ) -> Effort:
     """What will have been seen when the budget is spent."""
     if budget.seconds is not None:
@@ -126,7 +137,7 @@ def effort(
     return Effort(steps, steps * batch_size / cases)
 
 
-def batch_in_time(spec: PlainUNetSpec, patch_size: GridSize, most: int, budget: Budget) -> int:
+def batch_in_time(spec: NetworkSpec, patch_size: GridSize, most: int, budget: Budget) -> int:
     """The largest batch of at most `most` that leaves `STEPS_TO_GROW_BATCH` steps, at least 2."""
     if budget.seconds is None:
         return most

@@ -10,7 +10,19 @@ from medseg.dataset.effort import Effort
 from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.rules import CROP_PAYS
 from medseg.dataset.topology import FULL_WIDTH
-from medseg.specs import FROZEN, AugmentSpec, Budget, RecipeSpec
+from medseg.specs import (
+    FROZEN,
+    AugmentSpec,
+    Budget,
+    MedNeXtSpec,
+    MedTSpec,
+    NetworkSpec,
+    PlainUNetSpec,
+    RecipeSpec,
+    SwinUNETRSpec,
+    TransUNetSpec,
+    UNETRSpec,
+)
 from medseg.types import GridSize
 
 
@@ -45,7 +57,6 @@ def network_reasons(
 ) -> tuple[Reason, ...]:
     """Why this network, patch and batch, and how far the time goes."""
     network, patch_size = choice.network, choice.patch_size
-    stages, width = len(network.features), network.features[0]
     used = training_memory_bytes(network, patch_size, choice.batch_size, device=budget.device)
     limit = min(choice.memory_batch, choice.most_batch)
     why_batch = (
@@ -60,9 +71,8 @@ def network_reasons(
         ),
         Reason(
             what="network",
-            value=f"{stages} stages, {'-'.join(map(str, network.features))} features, "
-            f"{parameter_count(network):,} weights",
-            why=_why_width(width, choice.full_width, budget),
+            value=f"{network_words(network)}, {parameter_count(network):,} weights",
+            why=_why_width(choice, budget),
         ),
         Reason(what="batch", value=f"{choice.batch_size} patches", why=why_batch),
         Reason(
@@ -95,13 +105,34 @@ def _why_patch(choice: Choice, grid: GridSize, budget: Budget) -> str:
     return f"The largest in the shape of the median case that trains in {gibibytes:.3g} GiB."
 
 
-def _why_width(width: int, full_width: int, budget: Budget) -> str:
-    if width == FULL_WIDTH:
-        return "nnU-Net's width: memory and time allow it."
-    if width == full_width:
+def _why_width(choice: Choice, budget: Budget) -> str:
+    is_plain = isinstance(choice.network, PlainUNetSpec)
+    if choice.width == FULL_WIDTH:
+        return f"{'nnU-Net' if is_plain else 'The paper'}'s width: memory and time allow it."
+    if choice.width == choice.full_width:
         return "The widest that the memory holds."
+    full = f"nnU-Net's {FULL_WIDTH}" if is_plain else "the paper's"
     seconds = duration(budget.seconds or 0)
-    return f"Narrower than nnU-Net's {FULL_WIDTH}: in {seconds} a wider one is not trained enough."
+    return f"Narrower than {full}: in {seconds} a wider one is not trained enough."
+
+
+def network_words(network: NetworkSpec) -> str:
+    """A network in a few words, such as "4 stages, 32-64-128-256 features"."""
+    kind = "" if isinstance(network, PlainUNetSpec) else f"{network.kind}, "
+    match network:
+        case TransUNetSpec():
+            return f"{kind}{network.layers} layers of {network.token_width} channels"
+        case UNETRSpec():
+            return f"{kind}12 layers of {network.token_width} channels"
+        case SwinUNETRSpec():
+            return f"{kind}{network.features} features, windows of {network.window} tokens"
+        case MedTSpec():
+            return f"{kind}{network.width} features, {network.heads} heads"
+        case MedNeXtSpec():
+            return f"{kind}{len(network.strides) + 1} stages, {network.width} features"
+        case _:
+            widths = "-".join(map(str, network.features))
+            return f"{kind}{len(network.features)} stages, {widths} features"
 
 
 def recipe_words(spec: RecipeSpec) -> str:

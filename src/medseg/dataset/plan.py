@@ -115,6 +115,11 @@ class Plan(BaseModel):
         for axis, step in enumerate(self.network.divisor):
             if self.patch_size[axis] % step:
                 raise ValueError(f"the patch size along axis {axis} is a multiple of {step}")
+        fixed = self.network.fixed_grid
+        if fixed is not None and self.patch_size[:dims] != fixed:
+            raise ValueError(f"this network takes patches of exactly {fixed}")
+        if not self.network.keeps_grid:
+            raise ValueError("a network of a plan gives logits on the grid of its patch")
         return self
 
     @property
@@ -129,7 +134,11 @@ class Plan(BaseModel):
 
 
 def make_plan(
-    fingerprint: Fingerprint, budget: Budget, *, config: Literal["auto", "2d", "3d_full"] = "auto"
+    fingerprint: Fingerprint,
+    budget: Budget,
+    *,
+    config: Literal["auto", "2d", "3d_full"] = "auto",
+    arch: str = "plain_unet",
 ) -> Plan:
     """Decide everything. Arithmetic only; the same input gives the same plan.
 
@@ -137,9 +146,11 @@ def make_plan(
         fingerprint: The data set.
         budget: Time, memory and speed.
         config: Whether the network shall see slices or volumes; "auto" lets the data decide.
+        arch: Kind of network; `medseg.networks.names()` lists them.
 
     Raises:
-        PlanError: If the memory holds no network, or volumes are asked for and there are none.
+        PlanError: If the memory holds no network, volumes are asked for and there are none, or
+            there is no such kind.
     """
     frame = choose_frame(fingerprint, config)
     is_2d = frame.config == "2d"
@@ -150,7 +161,7 @@ def make_plan(
         classes=len(fingerprint.labels) + 1,
         cases=fingerprint.cases,
     )
-    choice = choose_network(need, budget)
+    choice = choose_network(need, budget, arch)
     spent = effort(choice.network, choice.patch_size, choice.batch_size, budget, need.cases)
     ways, why_ways = _intensities(fingerprint)
     found, why_found = recipe(spent.steps, choice.batch_size)

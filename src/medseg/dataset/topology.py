@@ -88,7 +88,7 @@ def features(base: int, stages: int, dims: int) -> tuple[int, ...]:
 
 def plain_unet(shape: Topology, *, base: int, in_channels: int, classes: int) -> PlainUNetSpec:
     """nnU-Net's network of this shape: two convolutions a stage, logits at every resolution."""
-    stages, dims = len(shape.strides), _dims(shape)
+    stages, dims = len(shape.strides), dims_of(shape)
     return PlainUNetSpec(
         dims=dims,
         in_channels=in_channels,
@@ -123,5 +123,6 @@ def _divisor(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
     return tuple(divisor)
 
 
-def _dims(shape: Topology) -> Literal[2, 3]:
+def dims_of(shape: Topology) -> Literal[2, 3]:
+    """Spatial axes of a shape."""
     return 2 if len(shape.patch_size) == 2 else 3

@@ -37,6 +37,7 @@ class Learner:
 
     The average starts as the weights themselves and forgets faster at first, so that it carries
     nothing of the random start: after t steps it decays by min(ema_decay, (1 + t) / (10 + t)).
+    Running statistics of batch normalisation are averaged with them.
 
     Args:
         plan: Network, loss and recipe.
@@ -56,7 +57,10 @@ class Learner:
         self._module, self._stepper = self._fabric.setup(self._network, self._optimizer)
         self._loss = build_loss(plan.loss).to(self._fabric.device)
         self._parameters = dict(self._network.named_parameters())
-        self._average = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._averaged = self._parameters | {
+            name: b for name, b in self._network.named_buffers() if b.is_floating_point()
+        }
+        self._average = {name: t.detach().clone() for name, t in self._averaged.items()}
         self.steps = 0
         self._bad_steps = 0
 
@@ -170,7 +174,7 @@ class Learner:
             decay = min(self._recipe.ema_decay, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(
                 list(self._average.values()),
-                [p.detach() for p in self._parameters.values()],
+                [t.detach() for t in self._averaged.values()],
                 1.0 - decay,
             )
 

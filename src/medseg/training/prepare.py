@@ -175,6 +175,12 @@ def _planned(
             received=f"a plan for {plan.dataset}",
             cure="Make one from this data set: medseg plan DATASET --out plan.json.",
         )
+    if plan.network.kind != settings.arch:
+        raise TrainingError(
+            "A plan and --arch name the same kind of network.",
+            received=f"a plan of {plan.network.kind} and --arch {settings.arch}",
+            cure="Leave --arch out, or make a plan of that kind: medseg plan DATASET --arch NAME.",
+        )
     save_plan(plan, folder.plan)
     return plan
 
@@ -193,7 +199,7 @@ def _new_plan(
         cores=machine.cores,
         gflops=round(machine.gflops, 1),
     )
-    return make_plan(fingerprint, budget, config=settings.config)
+    return make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
 
 
 def _precision(

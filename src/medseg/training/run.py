@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from medseg.dataset.description import DatasetDescription
-from medseg.dataset.plan import Config
+from medseg.dataset.plan import Config, Plan
 from medseg.errors import CannotResume, PlanError, TrainingError
 from medseg.files import write_text
 from medseg.networks.build import names
@@ -153,6 +153,21 @@ class RunFolder:
                 cure="Give the same settings (a time budget may change), or start anew elsewhere.",
             )
         return found.model_copy(update={"settings": asked.settings})
+
+
+def arch_of(folder: RunFolder, plan: Plan | None) -> str:
+    """The kind of network where none is asked for: the plan's, that of the run there, or nnU-Net's.
+
+    Args:
+        folder: The run, which may not have begun.
+        plan: The plan that was given.
+    """
+    if plan is not None:
+        return plan.network.kind
+    try:
+        return RunRecord.model_validate_json(folder.record.read_bytes()).settings.arch
+    except (OSError, ValidationError):
+        return RunSettings.model_fields["arch"].get_default()  # type: ignore[no-any-return]
 
 
 def _require_known(arch: str) -> None:
