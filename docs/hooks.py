@@ -1,10 +1,11 @@
-"""Pages that cannot go stale: commands with the help they print, notebooks with what they give.
+"""Pages that cannot go stale: commands with their help, notebooks run, networks drawn.
 
 A notebook lies in `docs/` without outputs. Each build runs it and makes a page of it; a cell that
 fails fails the build.
 """
 
 import html
+import math
 import os
 import re
 import subprocess
@@ -20,9 +21,11 @@ from traitlets.config import Config
 
 COMMANDS = (
     "", "demo", "info", "convert", "dataset import", "dataset check", "dataset split",
-    "dataset fetch", "networks", "plan", "train", "predict", "evaluate", "compare", "view", "report",
+    "dataset fetch", "networks", "plan", "train", "predict", "evaluate", "compare", "view",
+    "report",
 )  # fmt: skip
 PLACE = "<!-- commands -->"
+LAYERS = re.compile(r"<!-- layers (\w+) -->")
 _SECONDS = 240
 
 
@@ -66,10 +69,37 @@ def _shown(output: Any) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the mark on a page by the help of every command."""
-    if PLACE not in markdown:
-        return markdown
-    return markdown.replace(PLACE, "\n".join(map(_section, COMMANDS)))
+    """Replace the marks on a page by the help of every command, and by drawings of networks."""
+    if PLACE in markdown:
+        markdown = markdown.replace(PLACE, "\n".join(map(_section, COMMANDS)))
+    return LAYERS.sub(lambda match: _drawing(match[1]), markdown)
+
+
+def _drawing(name: str) -> str:
+    """The layers of a network in its paper's setting: a bar each, by values and weights."""
+    from medseg.dataset.cost import layers
+    from medseg.specs import PAPERS
+
+    paper = PAPERS[name]
+    shown = [layer for layer in layers(paper.spec(), paper.grid) if layer.values]
+    width, height = 640, 120
+    tallest = max(math.log10(layer.values) for layer in shown)
+    lowest = min(math.log10(layer.values) for layer in shown) - 0.5
+    step, bars = width / len(shown), []
+    for n, layer in enumerate(shown):
+        tall = height * (math.log10(layer.values) - lowest) / (tallest - lowest)
+        shade = min(1.0, 0.15 + 0.14 * math.log10(max(layer.weights, 1)))
+        words = f"{layer.values:,} values, {layer.weights:,} weights, {layer.macs:,} multiply-adds"
+        bars.append(
+            f'<rect x="{n * step:.1f}" y="{(height - tall) / 2:.1f}" width="{0.8 * step:.1f}" '
+            f'height="{tall:.1f}" fill="currentColor" fill-opacity="{shade:.2f}">'
+            f"<title>{words}</title></rect>"
+        )
+    title = f"Layers of {name}, in the order they run"
+    return (
+        f'<div class="figure"><svg viewBox="0 0 {width} {height}" width="100%" role="img" '
+        f'aria-label="{title}">{"".join(bars)}</svg></div>'
+    )
 
 
 def _section(command: str) -> str:

@@ -113,8 +113,7 @@ def _costs(
 def _say_papers(console: Console, networks: list[dict[str, Any]]) -> None:
     rows = []
     for one in networks:
-        author, year = one["source"].split(",")[0], one["source"].split()[-1]
-        rows.append([one["name"], f"{author} {year}", *_words(one["paper"])])
+        rows.append([one["name"], one["source"].split()[-1], *_words(one["paper"])])
     columns = ["name", "paper", "weights", "patch", "GMACs", "memory"]
     console.table("Networks in the setting of their paper, a step of two patches", columns, rows)
 
