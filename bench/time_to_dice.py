@@ -27,15 +27,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
-from typing import Any
 
 import numpy as np
 
-from medseg.dataset.description import DatasetDescription, read_case_label
 from medseg.dataset.importers import open_dataset
-from medseg.metrics.case import score_case
 from medseg.training.probe import processor_name
-from medseg.volume.io import read_label_map
+from peers.unseen import score, write_split
 
 HERE = Path(__file__).parent
 PEERS = HERE / "peers"
@@ -79,26 +76,6 @@ class Result:
         return float(np.mean(list(self.dice.values())))
 
 
-def write_split(described: DatasetDescription, unseen: int, seed: int, path: Path) -> None:
-    """Draw the unseen cases and write who is who, for all contestants to read."""
-    cases = sorted(described.cases, key=lambda case: case.id)
-    if not 0 < unseen < len(cases):
-        sys.exit(f"{len(cases)} cases cannot spare {unseen}: choose another --unseen.")
-    if any(len(case.images) > 1 for case in cases) or len(described.channels) > 1:
-        sys.exit("The prototype takes one channel: choose a data set of one.")
-    chosen = set(np.random.default_rng(seed).permutation(len(cases))[:unseen].tolist())
-    parts: dict[str, list[dict[str, str]]] = {"training": [], "unseen": []}
-    for n, case in enumerate(cases):
-        files = {"id": case.id, "image": str(case.images[0]), "label": str(case.label)}
-        parts["unseen" if n in chosen else "training"].append(files)
-    facts: dict[str, Any] = {
-        "labels": {label.name: label.value for label in described.labels},
-        "channel": described.channels[0].modality or described.channels[0].name,
-        "seed": seed,
-    }
-    path.write_text(json.dumps(facts | parts, indent=1))
-
-
 def command_of(
     who: str, dataset: Path, split: Path, out: Path, budget: float, venv: Path | None
 ) -> list[str]:
@@ -129,32 +106,11 @@ def run(command: Sequence[str], out: Path, threads: int, extra: dict[str, str]) 
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def score(
-    described: DatasetDescription, unseen: Sequence[str], folder: Path
-) -> tuple[dict[str, float], float]:
-    """Mean Dice of each structure, and mean HD95."""
-    values = [label.value for label in described.labels]
-    dice: list[list[float]] = []
-    hd95: list[float] = []
-    for case_id in unseen:
-        reference = read_case_label(described, described.case(case_id))
-        predicted = read_label_map(folder / f"{case_id}.nii.gz", described.labels)
-        scores = score_case(
-            predicted.array,
-            reference.array,
-            values=values,
-            spacing_mm=reference.geometry.spacing_mm,
-        )
-        dice.append([scores[value].dice for value in values])
-        hd95 += [s.hd95 for s in scores.values() if s.status == "ok"]
-    means = np.mean(dice, axis=0)
-    names = [label.name for label in described.labels]
-    return dict(zip(names, map(float, means), strict=True)), float(np.mean(hd95)) if hd95 else 0.0
-
-
 def contest(options: argparse.Namespace, out: Path) -> list[Result]:
     """Every contestant at every budget, one after another."""
     described = open_dataset(options.dataset)
+    if any(len(case.images) > 1 for case in described.cases) or len(described.channels) > 1:
+        sys.exit("The prototype takes one channel: choose a data set of one.")
     split = out / "split.json"
     write_split(described, options.unseen, options.seed, split)
     unseen = [case["id"] for case in json.loads(split.read_text())["unseen"]]
@@ -165,9 +121,14 @@ def contest(options: argparse.Namespace, out: Path) -> list[Result]:
         extra = KEEP_MEMORY if who == "nnunet" else {}
         processes = run(command, folder, options.threads, extra)
         record = json.loads((folder / "record.json").read_text())
-        dice, hd95 = score(described, unseen, folder / "predictions")
+        scores = score(described, unseen, folder / "predictions")
         result = Result(
-            who=who, budget=budget, dice=dice, hd95_mm=hd95, processes=processes, **record
+            who=who,
+            budget=budget,
+            dice={name: float(np.mean(values)) for name, values in scores.dice.items()},
+            hd95_mm=float(np.mean(scores.hd95_mm)) if scores.hd95_mm else 0.0,
+            processes=processes,
+            **record,
         )
         if not results:
             print(header(result), flush=True)

@@ -53,11 +53,17 @@ def main() -> None:
     options = parser.parse_args()
     split = json.loads(options.split.read_text()) if options.split else None
     described = open_dataset(options.dataset)
+    plan = load_plan(options.plan) if options.plan else None
+    settings = RunSettings(
+        seconds=options.seconds,
+        seed=split["seed"] if split else options.seed,
+        arch=plan.network.kind if plan else "plain_unet",
+    )
     bundle = train(
         only(described, split["training"]) if split else described,
         options.out / "run",
-        RunSettings(seconds=options.seconds, seed=split["seed"] if split else options.seed),
-        plan=load_plan(options.plan) if options.plan else None,
+        settings,
+        plan=plan,
         clock=time.process_time,
         command=shlex.join(sys.argv),
     )
