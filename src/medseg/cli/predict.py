@@ -37,6 +37,10 @@ def predict(
         bool,
         typer.Option("--tta", help="Also show the images mirrored: up to 8 times the work."),
     ] = False,
+    attention: Annotated[
+        bool,
+        typer.Option("--attention", help="Also write what attention gates let through."),
+    ] = False,
     mask_format: Annotated[
         Literal["nifti", "dicom-seg", "same"],
         typer.Option("--format", help='Of the masks; "same" is that of the input.'),
@@ -62,8 +66,9 @@ def predict(
         from medseg.inference.predict import Predictor
 
         predictor = Predictor(
-            load_bundle(model), engine=engine, device=device, precision=precision, mirrors=tta
-        )
+            load_bundle(model), engine=engine, device=device, precision=precision, mirrors=tta,
+            attention=attention,
+        )  # fmt: skip
         if tta and not predictor.ensemble.mirrors[1:]:
             console.progress.note("This bundle was trained without mirrors: --tta changes nothing.")
         cases = find_inputs(inputs, progress=console.progress)
@@ -86,6 +91,9 @@ def _report(console: Console, outcomes: "list[CaseOutcome]", out: Path) -> None:
             "Predicted", ["case", *heads, "quality", "look at", "s"], [_row(x, shown) for x in done]
         )
         console.say(f"{len(done)} masks and predictions.json are in {out}")
+        gates = done[0].attention
+        if gates:
+            console.say(f"What the {len(gates)} gates let through: {out}/NAME_attention_*.nii.gz")
     for outcome in outcomes:
         if outcome.error is not None:
             console.complain(outcome.error.code, f"{outcome.case}: {outcome.error.message}")

@@ -16,7 +16,7 @@ from medseg.inference.inputs import CaseInput
 from medseg.inference.predict import Prediction, Predictor
 from medseg.inference.record import CaseOutcome, Failure, Record, sources_of
 from medseg.progress import SILENT, Progress
-from medseg.volume.io import stem_of, write_label_map
+from medseg.volume.io import stem_of, write_label_map, write_volume
 from medseg.volume.volume import Volume
 
 Format = Literal["nifti", "dicom-seg", "same"]
@@ -36,6 +36,8 @@ def predict_cases(
     progress: Progress = SILENT,
 ) -> list[CaseOutcome]:
     """Predict cases and write one mask for each, under the case's own name.
+
+    With attention, what each gate let through lies beside it: `NAME_attention_GATE.nii.gz`.
 
     A case that fails is recorded with the error's code and does not stop the others.
 
@@ -148,9 +150,16 @@ def mask_name(case: CaseInput, format: Format) -> str:  # noqa: A002
 def _write(
     case: CaseInput, prediction: Prediction, predictor: Predictor, path: Path
 ) -> CaseOutcome:
-    """Write one mask, and say what became of it."""
-    bundle = predictor.bundle
+    """Write one mask and what gates let through, and say what became of it.
+
+    The mask comes last: where it is, all is.
+    """
+    bundle, shown = predictor.bundle, []
     try:
+        for name, volume in prediction.attention.volumes() if prediction.attention else ():
+            place = path.with_name(f"{case.id}_attention_{name}.nii.gz")
+            write_volume(volume, place)
+            shown.append(place)
         if path.suffix == ".dcm" and case.series is not None:
             from medseg.volume.dicom_seg import write_segmentation  # highdicom is slow to load
 
@@ -161,6 +170,8 @@ def _write(
         else:
             write_label_map(prediction.label_map, path)
     except _OF_THE_CASE as error:
+        for left in shown:
+            left.unlink(missing_ok=True)
         return _failed(case, error)
     return CaseOutcome(
         case=case.id,
@@ -170,6 +181,7 @@ def _write(
         volumes_ml=prediction.volumes_ml,
         quality=prediction.quality,
         seconds=prediction.seconds,
+        attention=tuple(one.name for one in shown),
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medseg.errors import MissingDependency
+from medseg.networks.layers import resized
 from medseg.networks.network import Network
 from medseg.types import FloatArray
 
@@ -73,6 +74,18 @@ class Engine(Protocol):
         """Logits of a batch, slab by slab; an engine that has them only whole gives one part."""
         yield Part(0, self.run(batch))
 
+    def attention(self, batch: FloatArray) -> FloatArray:
+        """What the gates of the network let through, between 0 and 1, on the grid of the patch.
+
+        Args:
+            batch: Normalised intensities, float32, shape (B, C, *patch).
+
+        Returns:
+            Float32, shape (B, M, *patch): the maps that `Network.gate_names` names; none of an
+            engine that cannot look inside its network.
+        """
+        return np.zeros((len(batch), 0, *batch.shape[2:]), np.float32)
+
 
 class TorchEngine(Engine):
     """A torch network in eval mode.
@@ -121,6 +134,14 @@ class TorchEngine(Engine):
             yield Part(done, logits.float().cpu().contiguous().numpy())
             done += planes
             planes = max(1, PART_VALUES // (logits.numel() // logits.shape[2]))
+
+    def attention(self, batch: FloatArray) -> FloatArray:
+        """What the gates let through; see `Engine.attention`."""
+        image = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).to(self.device)
+        with torch.inference_mode(), computing_in(self.precision, self.device):
+            maps = self.network.attention(image)
+        raised = [resized(one.float(), image.shape[2:], align_corners=False) for one in maps]
+        return np.concatenate([one.cpu().numpy() for one in raised], axis=1)
 
     def _compute(self, stage: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
         with torch.inference_mode(), computing_in(self.precision, self.device):

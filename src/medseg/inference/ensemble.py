@@ -52,6 +52,20 @@ class Ensemble:
                     after = batch.shape[2] - first - logits.shape[2]
                     yield Part(after if 0 in mirror else first, np.flip(logits, axes))
 
+    def attention(self, batch: FloatArray) -> Iterator[FloatArray]:
+        """What the gates let through, one opinion after the other.
+
+        Args:
+            batch: Normalised intensities, float32, shape (B, C, *patch).
+
+        Returns:
+            `opinions` arrays of shape (B, M, *patch); see `Engine.attention`.
+        """
+        for engine in self.engines:
+            for mirror in self.mirrors:
+                axes = tuple(axis + 2 for axis in mirror)
+                yield np.flip(engine.attention(np.flip(batch, axes)), axes)
+
 
 def to_probabilities(logits: FloatArray) -> None:
     """Softmax over the classes, in place and a slab at a time: no second array of their size.

@@ -13,6 +13,7 @@ from medseg.dataset.description import fit_picture
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import Preprocessed, network_grid, preprocess
 from medseg.errors import MissingDependency, WrongInput
+from medseg.inference.attention import AttentionMaps, require_gates, sweep_attention
 from medseg.inference.engine import Device, Precision, TorchEngine
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.quality import Quality, estimate_quality
@@ -40,12 +41,14 @@ class Prediction:
         volumes_ml: Volume of each structure by its name; 0.0 where nothing was found.
         quality: How far to trust it.
         seconds: Wall time from volume to mask, reading and writing left out.
+        attention: What each attention gate let through; None if it was not asked for.
     """
 
     label_map: LabelMap
     volumes_ml: dict[str, float]
     quality: Quality
     seconds: float
+    attention: AttentionMaps | None = None
 
 
 class Predictor:
@@ -58,8 +61,11 @@ class Predictor:
         precision: What it computes with; see `TorchEngine`.
         mirrors: Whether each window is also shown mirrored along every axis that was mirrored in
             training: up to eight times the work for a little accuracy (test-time augmentation).
+        attention: Whether predictions also hold what attention gates let through: each window is
+            shown a second time.
 
     Raises:
+        BundleError: If attention is asked for and the network has no gates.
         MissingDependency: If the bundle has no such engine, or the machine no such device.
     """
 
@@ -71,6 +77,7 @@ class Predictor:
         device: Device = "auto",
         precision: Precision = "auto",
         mirrors: bool = False,
+        attention: bool = False,
     ) -> None:
         if engine not in ("auto", "torch"):
             raise MissingDependency(
@@ -79,11 +86,16 @@ class Predictor:
                 cure="Leave --engine out, or say --engine torch.",
             )
         self.bundle, self.precision, self.mirrors = bundle, precision, mirrors
+        self.gate_names: tuple[str, ...] = ()
         self.engines = tuple(
             TorchEngine(build_member(bundle, n), device=device, precision=precision)
             for n in range(len(bundle.members))
         )
         plan = bundle.plan
+        if attention:
+            network = self.engines[0].network
+            require_gates(network, kind=plan.network.kind, name=bundle.name)
+            self.gate_names = network.gate_names
         axes = plan.augment.mirror.axes if mirrors else ()
         self.ensemble = Ensemble(
             self.engines, mirror_axes=[a for a in axes if a < plan.network.dims]
@@ -104,8 +116,9 @@ class Predictor:
         plan = self.bundle.plan
         volume = fit_picture(volume, plan.channels)
         require_fitting(volume, plan)
-        require_room(volume.geometry, plan)
-        top = self._sweep(preprocess(volume, None, plan), progress)
+        require_room(volume.geometry, plan, maps=len(self.gate_names))
+        case = preprocess(volume, None, plan)
+        top = self._sweep(case, progress)
         values = _values(vote(top, volume.geometry), plan.labels)
         label_map = LabelMap(values, volume.geometry, plan.labels, volume.source)
         quality = estimate_quality(
@@ -114,12 +127,24 @@ class Predictor:
             volume_ranges_ml=self.bundle.volume_ranges_ml,
             instances=plan.instances,
         )
-        return Prediction(label_map, label_map.volumes_ml(), quality, time.perf_counter() - start)
+        attention = self._attention(case, progress) if self.gate_names else None
+        seconds = time.perf_counter() - start
+        return Prediction(label_map, label_map.volumes_ml(), quality, seconds, attention)
 
     def predict_preprocessed(self, case: Preprocessed, *, progress: Progress = SILENT) -> IntArray:
         """Class indices on the network's grid, shape (I, J, K): for validation in training."""
         top = self._sweep(case, progress)
         return vote(top, top.geometry)
+
+    def _attention(self, case: Preprocessed, progress: Progress) -> AttentionMaps:
+        maps = sweep_attention(
+            case.image,
+            self.ensemble,
+            self.bundle.plan.window,
+            count=len(self.gate_names),
+            progress=progress,
+        )
+        return AttentionMaps(self.gate_names, maps, case.geometry, case.original)
 
     def _sweep(self, case: Preprocessed, progress: Progress) -> TopClasses:
         plan = self.bundle.plan
@@ -163,17 +188,22 @@ def require_fitting(volume: Volume, plan: Plan) -> None:
         )
 
 
-def require_room(geometry: Geometry, plan: Plan) -> None:
+def require_room(geometry: Geometry, plan: Plan, *, maps: int = 0) -> None:
     """Pass if a case fits into this machine's memory at the bundle's spacing.
 
     A header that gives metres for millimetres would otherwise end the process without a word.
+
+    Args:
+        geometry: Where the case lies.
+        plan: What it is brought to.
+        maps: Attention maps that are kept beside the classes.
 
     Raises:
         WrongInput: If it does not fit.
     """
     grid = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation)), plan)
     voxels = prod(grid.grid_size)
-    needed = voxels * (8 * len(plan.channels) + 6 * min(plan.network.classes, SLOTS))
+    needed = voxels * (8 * len(plan.channels) + 6 * min(plan.network.classes, SLOTS) + 4 * maps)
     memory = psutil.virtual_memory().total
     if needed > memory:
         spacing = " x ".join(f"{mm:.3g}" for mm in geometry.spacing_mm)

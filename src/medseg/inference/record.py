@@ -51,6 +51,7 @@ class CaseOutcome(BaseModel):
         quality: How far to trust the mask.
         seconds: Wall time of the computation.
         error: Why there is no mask.
+        attention: Names of the files that show what each attention gate let through.
     """
 
     model_config = FROZEN
@@ -63,6 +64,7 @@ class CaseOutcome(BaseModel):
     quality: Quality | None = None
     seconds: float = 0.0
     error: Failure | None = None
+    attention: tuple[str, ...] = ()
 
 
 @dataclass
@@ -97,6 +99,7 @@ class Record:
             "precision": predictor.precision,
             "mirrors": predictor.mirrors,
             "format": mask_format,
+            "attention": list(predictor.gate_names),
         }
         return cls(folder, cases, settings)
 
@@ -160,7 +163,8 @@ class Record:
 
     def _is_fresh(self, case: CaseInput, outcome: CaseOutcome) -> bool:
         mask = self.folder / str(outcome.file)
-        if not mask.is_file() or outcome.sources != sources_of(case):
+        files = (mask, *(self.folder / name for name in outcome.attention))
+        if not all(path.is_file() for path in files) or outcome.sources != sources_of(case):
             return False
         made = mask.stat().st_mtime
         return all(path.stat().st_mtime <= made for path in case.images)

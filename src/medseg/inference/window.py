@@ -56,6 +56,20 @@ Window = tuple[Span, Span, Span]
 """Along I, J and K."""
 
 
+class Place(NamedTuple):
+    """What an image and a window have in common.
+
+    Attributes:
+        inside: These voxels in the image.
+        within: The same in the window.
+        shares: The window's share in each of them; those of all windows sum to 1.
+    """
+
+    inside: tuple[slice, ...]
+    within: tuple[slice, ...]
+    shares: FloatArray
+
+
 def sweep(
     image: FloatArray,
     network: Opinions,
@@ -84,16 +98,34 @@ def sweep(
         (Isensee et al., Nature Methods 18, 2021).
     """
     top = TopClasses.empty(classes, geometry)
-    sizes = zip(geometry.grid_size, spec.patch_size, strict=True)
-    axes = [spans(size, patch, spec) for size, patch in sizes]
-    windows = [(i, j, k) for i, j, k in product(*axes)]
+    for batch, windows in windowed(image, spec, name="windows", progress=progress):
+        _add_all(top, network, batch, windows)
+    return top
+
+
+def windowed(
+    image: FloatArray, spec: WindowSpec, *, name: str, progress: Progress
+) -> Iterator[tuple[FloatArray, Sequence[Window]]]:
+    """Cut an image into windows, a batch at a time.
+
+    Args:
+        image: Normalised intensities, float32, shape (C, I, J, K).
+        spec: Window, overlap and the width of the Gaussian.
+        name: What the bar is called.
+        progress: Told after each batch.
+
+    Yields:
+        Patches (B, C, *patch), slices (B, C, I, J) when the window has K = 1; and the windows they
+        were cut from.
+    """
+    sizes = zip(image.shape[1:], spec.patch_size, strict=True)
+    windows = [(i, j, k) for i, j, k in product(*(spans(n, patch, spec) for n, patch in sizes))]
     flat = spec.patch_size[2] == 1
-    with progress.task("windows", len(windows)) as task:
+    with progress.task(name, len(windows)) as task:
         for some in _batches(windows, max(1, _BATCH_VOXELS // prod(spec.patch_size))):
             batch = np.stack([cut(image, _start(window), spec.patch_size) for window in some])
-            _add_all(top, network, batch[..., 0] if flat else batch, some)
+            yield batch[..., 0] if flat else batch, some
             task.advance(len(some))
-    return top
 
 
 def spans(size: int, patch: int, spec: WindowSpec) -> tuple[Span, ...]:
@@ -152,13 +184,19 @@ def _add(top: TopClasses, part: Part, windows: Sequence[Window], share: float) -
     for values, window in zip(part.values, windows, strict=True):
         solid = values[..., None] if values.ndim == 3 else values
         slab = (_slab(window[0], part.first, solid.shape[1]), *window[1:])
-        inside, within = _overlap(top.geometry.grid_size, _start(slab), solid.shape[1:])
-        shares = (span.weights[voxels] for span, voxels in zip(slab, within, strict=True))
-        i, j, k = np.ix_(*shares)
-        first = (inside[0].start, inside[1].start, inside[2].start)
-        seen = solid[(slice(None), *within)]
+        place = placed(slab, solid.shape[1:], top.geometry.grid_size)
+        first = (place.inside[0].start, place.inside[1].start, place.inside[2].start)
+        seen = solid[(slice(None), *place.within)]
         if seen.size:
-            add_window(top.classes, top.weights, seen, np.float32(share) * i * j * k, first)
+            add_window(top.classes, top.weights, seen, np.float32(share) * place.shares, first)
+
+
+def placed(window: Window, size: Sequence[int], grid: Sequence[int]) -> Place:
+    """Where a window of `size` voxels lies in an image of `grid` voxels, and its shares there."""
+    inside, within = _overlap(grid, _start(window), size)
+    shares = (span.weights[voxels] for span, voxels in zip(window, within, strict=True))
+    i, j, k = np.ix_(*shares)
+    return Place(inside, within, i * j * k)
 
 
 def _slab(span: Span, first: int, planes: int) -> Span:

@@ -79,6 +79,12 @@ class AttentionUNet(Network):
         logits: Logits = self.head(self.features(image))
         return logits
 
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """Two gates for each skip that has some, coarsest first; stage 1 is the finest, without."""
+        stages = range(len(self.spec.features) - 1, 1, -1) if self.gates else ()
+        return tuple(f"stage{n}_gate{gate}" for n in stages for gate in (1, 2))
+
     def attention(self, image: Image) -> tuple[Float[Tensor, "B 2 ..."], ...]:
         """What the gates let through, between 0 and 1: two maps a skip, coarsest skip first.
 

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from medseg.tensors import Features, Image, Logits, Scales
 
@@ -29,6 +30,35 @@ class Network(nn.Module, ABC):
         For networks of which a part begins to learn later; most have none.
         """
 
+    @property
+    def stems(self) -> tuple[nn.Module, ...]:
+        """Layers that see the image itself: here the first convolution.
+
+        Networks in which several see it say so.
+        """
+        return (next(module for module in self.modules() if _is_convolution(module)),)
+
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """Names of the maps that `attention` gives; none of a network without attention gates."""
+        return ()
+
+    def attention(self, image: Image) -> tuple[Float[Tensor, "B _ ..."], ...]:
+        """What attention gates let through, between 0 and 1, on grids of their own.
+
+        Returns:
+            Maps whose channels are, one after the other, those of `gate_names`.
+        """
+        return ()
+
+    def deployed(self) -> "Network":
+        """A network in eval mode that gives the same logits in fewer operations.
+
+        It is for prediction and export, and is not trained further; weights are kept in the form
+        of this one. Most networks have no other form and are their own.
+        """
+        return self.eval()
+
     @abstractmethod
     def forward(self, image: Image) -> Logits | Scales:
         """Logits on the grid of the image.
@@ -37,3 +67,8 @@ class Network(nn.Module, ABC):
             In training with deep supervision: logits of several resolutions, finest first.
             Otherwise those of the head on all features.
         """
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim >= 4

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from medseg.errors import EvaluationError, MissingPath, MissingPredictions
@@ -9,6 +11,15 @@ def test_files_are_paired_by_their_stem(study):
     assert [pair.case for pair in pairs.all] == ["a_right", "b_shifted", "c_no_rim", "d_forgotten"]
     assert pairs.missing == ("d_forgotten",)
     assert pairs.all[0].image == study / "imagesTr" / "a_right.nii.gz"
+
+
+def test_attention_maps_that_the_record_lists_are_no_masks(study):
+    name = "a_right_attention_stage2_gate1.nii.gz"
+    (study / "masks" / name).write_bytes(b"")
+    assert name[:-7] in find_pairs(study / "masks", study / "labelsTr").extra
+    record = {"cases": [{"case": "a_right", "attention": [name]}]}
+    (study / "masks" / "predictions.json").write_text(json.dumps(record))
+    assert name[:-7] not in find_pairs(study / "masks", study / "labelsTr").extra
 
 
 def test_a_missing_prediction_is_refused_with_both_ways_out(study):

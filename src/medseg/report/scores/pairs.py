@@ -101,7 +101,7 @@ def find_pairs(predictions: Path, references: Path) -> Pairs:
         image = _image_beside(references) or _sources(predictions.parent).get(_stem(predictions))
         return Pairs((Pair(_stem(references), references, predictions, image=image),))
     sources = _sources(predictions if predictions.is_dir() else predictions.parent)
-    predicted = _by_stem([predictions] if predictions.is_file() else _masks(predictions))
+    predicted = _by_stem([predictions] if predictions.is_file() else _predicted(predictions))
     dataset = _dataset(references)
     if dataset is not None:
         wanted = [
@@ -152,6 +152,18 @@ def _masks(folder: Path) -> list[Path]:
         and not path.name.startswith(".")
         and (is_image_file(path) or path.suffix.lower() == ".dcm")
     ]
+
+
+def _predicted(folder: Path) -> list[Path]:
+    """Masks of a folder of predictions; attention maps that its record lists are none."""
+    cases = read_record(folder).get("cases", [])
+    listed = [
+        name
+        for case in (cases if isinstance(cases, list) else [])
+        if isinstance(case, dict) and isinstance(case.get("attention"), list)
+        for name in case["attention"]
+    ]
+    return [path for path in _masks(folder) if path.name not in listed]
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
