@@ -64,6 +64,12 @@ class MedT(Network):
         """A 1x1 convolution."""
         return self.segmentation
 
+    @property
+    def stems(self) -> tuple[nn.Module, ...]:
+        """The first convolution of each branch."""
+        branches = (self.whole, self.parts) if self.spec.has_local_branch else (self.whole,)
+        return tuple(branch.stem[0] for branch in branches)
+
     def features(self, image: Image) -> Features:
         """Features of the finest decoder stage; see `forward`."""
         if not torch.compiler.is_compiling():

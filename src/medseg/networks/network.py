@@ -32,7 +32,7 @@ class Network(nn.Module, ABC):
 
     @property
     def stems(self) -> tuple[nn.Module, ...]:
-        """Layers that see the image itself: here the first convolution.
+        """Convolutions with a kernel that see the image itself: here the first one there is.
 
         Networks in which several see it say so.
         """

@@ -46,6 +46,11 @@ class UNETR(Network):
         """A 1x1 convolution."""
         return self.segmentation
 
+    @property
+    def stems(self) -> tuple[nn.Module, ...]:
+        """What makes tokens of the image, and the first convolution of its skip."""
+        return self.body.vit.patch_embedding, self.body.encoder1.layer.conv1
+
     def features(self, image: Image) -> Features:
         """Features of the finest decoder stage; see `forward`."""
         if not torch.compiler.is_compiling():

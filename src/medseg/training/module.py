@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from medseg.dataset.plan import Plan
 from medseg.errors import CannotResume, TrainingError
 from medseg.losses import build_loss
 from medseg.networks.build import build
+from medseg.networks.network import Network
 from medseg.specs import RecipeSpec
 from medseg.training.data import Batch
 from medseg.training.muon import Muon
@@ -179,11 +180,12 @@ class Learner:
             )
 
 
-def _optimizer(network: nn.Module, recipe: RecipeSpec, *, scaled: bool) -> Optimizer:
+def _optimizer(network: Network, recipe: RecipeSpec, *, scaled: bool) -> Optimizer:
     """The recipe's optimizer, fused where gradients need no unscaling before they are clipped."""
     if recipe.optimizer == "muon":
         return Muon(
             network,
+            outer=(*network.stems, network.head),
             lr=recipe.learning_rate,
             hidden_lr=recipe.muon_learning_rate,
             weight_decay=recipe.weight_decay,
