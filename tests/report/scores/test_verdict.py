@@ -18,20 +18,20 @@ def difference(label="liver", winner=None, **changes):
         (
             difference(winner="new"),
             "dice",
-            "new is better than old on liver: Dice 0.880 against 0.910, difference -0.030 "
-            "(95 %: -0.050 to -0.010), p = 0.002, 60 cases.",
+            "new is better than old on liver: Dice 0.910 against 0.880, difference +0.0300 "
+            "(95 %: +0.0100 to +0.0500), p = 0.002, 60 cases.",
         ),
         (
             difference(label="mean", p_holm=0.0001, winner="old"),
             "hd95",
             "old is better than new over all structures: HD95 0.88 against 0.91 mm, difference "
-            "-0.03 (95 %: -0.05 to -0.01), p < 0.001, 60 cases.",
+            "-0.030 (95 %: -0.050 to -0.010), p < 0.001, 60 cases.",
         ),
         (
             difference(n=1, ci_low=None, ci_high=None, p_holm=1.0),
             "dice",
             "old and new cannot be told apart on liver: Dice 0.880 against 0.910, difference "
-            "-0.030, p = 1.000, 1 case; 1 case is too few for any test.",
+            "-0.0300, p = 1.000, 1 case; 1 case is too few for any test.",
         ),
         (difference(n=0), "dice", "old and new have no case in common on liver."),
     ],

@@ -128,15 +128,22 @@ def _other(one: PairedDifference) -> str:
 
 
 def _numbers(found: PairedDifference, metric: str) -> str:
-    """Both means, the difference with its interval, p and the number of cases."""
+    """Both means, the difference with its interval, p and the number of cases; a winner's first.
+
+    A difference has a digit more than the means: it is small where models are close.
+    """
     distance = metric in DISTANCES
     digits, unit = (2, " mm") if distance else (3, "")
+    means, sign = (found.first_mean, found.second_mean), 1
+    if found.winner == found.second:
+        means, sign = means[::-1], -1
     text = (
-        f"{_NAMES.get(metric, metric)} {found.first_mean:.{digits}f} against "
-        f"{found.second_mean:.{digits}f}{unit}, difference {found.difference:+.{digits}f}"
+        f"{_NAMES.get(metric, metric)} {means[0]:.{digits}f} against "
+        f"{means[1]:.{digits}f}{unit}, difference {sign * found.difference:+.{digits + 1}f}"
     )
     if found.ci_low is not None and found.ci_high is not None:
-        text += f" (95 %: {found.ci_low:+.{digits}f} to {found.ci_high:+.{digits}f})"
+        low, high = sorted((sign * found.ci_low, sign * found.ci_high))
+        text += f" (95 %: {low:+.{digits + 1}f} to {high:+.{digits + 1}f})"
     p = "p < 0.001" if found.p_holm < 0.001 else f"p = {found.p_holm:.3f}"
     return f"{text}, {p}, {_count(found.n, 'case')}"
 
