@@ -18,7 +18,7 @@ FLOORS = {
     "dataset": 3,
     "transforms": 4, "networks": 4, "losses": 4,
     "bundle": 5, "models": 5,
-    "inference": 6,
+    "inference": 6, "weights": 6,
     "training": 7, "report": 7,
     "compression": 8, "continual": 8, "search": 8, "federated": 8,
     "service": 9, "cli": 9,

@@ -27,6 +27,7 @@
     - UnknownBundle          no bundle of this name or at this place
     - CorruptBundle          weights or description changed after writing
     - WrongInput             a case that this bundle was not made for
+    - WrongCheckpoint        weights of another program that do not become a bundle
   + TrainingError            a training that cannot start or go on
     - CannotResume           no checkpoint, or one of another run
     - BudgetTooShort         less time than the steps before training need
@@ -221,6 +222,12 @@ class WrongInput(BundleError):
     """A case that this bundle was not made for."""
 
     code = "bundle-input"
+
+
+class WrongCheckpoint(BundleError):
+    """Weights of another program do not become a bundle."""
+
+    code = "bundle-checkpoint"
 
 
 class TrainingError(MedsegError):

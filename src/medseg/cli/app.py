@@ -8,6 +8,7 @@ import medseg
 from medseg.cli import (
     compare,
     convert,
+    convert_weights,
     dataset,
     demo,
     evaluate,
@@ -50,6 +51,7 @@ def _root(
 app.command("demo")(demo.demo)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
+app.command("convert-weights")(convert_weights.convert_weights)
 app.add_typer(dataset.app, name="dataset")
 app.command("networks")(networks.networks)
 app.command("plan")(plan.plan)
