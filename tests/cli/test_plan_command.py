@@ -48,11 +48,38 @@ def test_the_plan_is_written_and_printed_for_machines(data, tmp_path):
     out = tmp_path / "plan.json"
     result = medseg_plan(data, *MACHINE, "--budget", "1h30m", "--out", out, "--json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == json.loads(out.read_text())
+    printed = json.loads(result.stdout)
+    every = printed.pop("configurations")
+    assert printed == json.loads(out.read_text())
+    assert [one["config"] for one in every] == ["2d", "3d_full", "3d_low", "cascade"]
+    assert [one["config"] for one in every if one["chosen"]] == ["3d_full"]
     decided = load_plan(out)
     assert decided.budget.seconds == 5400
     assert decided.budget.memory_bytes == 2 << 30
     assert decided.budget.gflops == 100
+
+
+def test_all_configurations_are_shown_and_what_is_not_planned_says_why(data):
+    result = medseg_plan(data, *MACHINE, "--budget", "15m")
+    said = " ".join(result.stdout.split())
+    assert "Configurations for data" in said
+    assert "Taken by --config auto." in said
+    assert "3d_low: not planned. A coarser resolution is for cases" in said
+    assert "full resolution already fits" in said
+    assert "Plan of 3d_full for data" in said
+
+
+def test_a_coarser_resolution_that_is_not_needed_is_refused(data):
+    result = medseg_plan(data, *MACHINE, "--config", "3d_low")
+    assert result.exit_code == 1
+    assert "full resolution already fits" in result.output
+
+
+def test_a_preset_is_of_the_residual_encoder(data):
+    decided = json.loads(medseg_plan(data, *MACHINE, "--preset", "l", "--json").stdout)
+    assert (decided["network"]["kind"], decided["budget"]["preset"]) == ("resenc_unet", "l")
+    words = (*MACHINE, "--preset", "l", "--arch", "plain_unet", "--json")
+    assert json.loads(medseg_plan(data, *words).stdout)["network"]["kind"] == "plain_unet"
 
 
 def test_slices_and_epochs_on_request(data):

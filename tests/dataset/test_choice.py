@@ -5,11 +5,11 @@ from math import prod
 import pytest
 from planning import CPU_QUARTER, GPU_DAY
 
-from medseg.dataset.choice import Need, choose_network
+from medseg.dataset.choice import Need, choose_network, patch_in_memory
 from medseg.dataset.cost import training_gflop, training_memory_bytes
 from medseg.dataset.scaling import SCALED
 from medseg.errors import PlanError
-from medseg.specs import PAPERS
+from medseg.specs import PAPERS, Budget
 from medseg.specs.settings import fitting_grid
 
 HIPPOCAMPUS = Need((1, 1, 1), (35, 50, 36), in_channels=1, classes=3, cases=200)
@@ -161,3 +161,42 @@ def test_an_unknown_kind_is_refused():
 def test_too_little_memory_is_said():
     with pytest.raises(PlanError, match=r"fit the memory.*1 MiB.*--memory"):
         choose_network(HIPPOCAMPUS, CPU_QUARTER.model_copy(update={"memory_bytes": 1 << 20}))
+
+
+@pytest.mark.parametrize(("preset", "gibibytes"), [("m", 8), ("l", 24), ("xl", 40)])
+def test_a_preset_plans_for_its_card_whatever_else_there_is(preset, gibibytes):
+    need = Need((0.8, 0.8, 2.5), (512, 512, 200), 1, 3, cases=50)
+    large = Budget(epochs=1000, memory_bytes=80 << 30, device="cuda", gflops=1e5, preset=preset)
+    exact = large.model_copy(update={"memory_bytes": gibibytes << 30})
+    choice = choose_network(need, large, "resenc_unet")
+    assert choice == choose_network(need, exact, "resenc_unet")
+    size = (choice.network, choice.patch_size, choice.batch_size)
+    used = training_memory_bytes(*size, device="cuda") / 2**30
+    assert 0.75 * gibibytes < used <= gibibytes
+    assert choice.memory_bytes == choice.patch_memory_bytes == gibibytes << 30
+    assert patch_in_memory(need, large, "resenc_unet") == choice.full_patch
+
+
+def test_larger_presets_see_more_of_a_case():
+    need = Need((0.8, 0.8, 2.5), (512, 512, 200), 1, 3, cases=50)
+    budget = Budget(epochs=1000, memory_bytes=80 << 30, device="cuda", gflops=1e5)
+    default, *sizes = (
+        prod(patch_in_memory(need, budget.model_copy(update={"preset": preset}), "resenc_unet"))
+        for preset in (None, "m", "l", "xl")
+    )
+    assert default == sizes[0] < sizes[1] < sizes[2]
+
+
+def test_a_preset_is_held_to_the_memory_that_is_there():
+    need = Need((1, 1, 1), (512, 512, 200), 1, 3, cases=50)
+    budget = Budget(epochs=9, memory_bytes=6 << 30, device="cuda", gflops=1e5, preset="xl")
+    choice = choose_network(need, budget, "resenc_unet")
+    size = (choice.network, choice.patch_size, choice.batch_size)
+    assert training_memory_bytes(*size, device="cuda") <= 6 << 30
+
+
+def test_a_preset_lets_a_batch_hold_the_whole_data_set():
+    need = Need((1, 1, 1), (35, 50, 36), 1, 3, cases=9)
+    budget = Budget(epochs=9, memory_bytes=8 << 30, device="cuda", gflops=1e5)
+    assert choose_network(need, budget).batch_size == 2
+    assert choose_network(need, budget.model_copy(update={"preset": "m"})).batch_size > 2

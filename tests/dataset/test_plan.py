@@ -39,7 +39,8 @@ def test_every_decision_has_a_reason(plan):
     decided = [reason.what for reason in plan.reasons]
     assert decided == [
         "configuration", "axes", "spacing", "median case", "empty borders", "intensities of c0",
-        "patch", "network", "batch", "memory", "steps", "optimiser", "augmentation", "loss",
+        "patch", "network", "batch", "memory", "seconds per step", "steps",
+        "optimiser", "augmentation", "loss",
     ]  # fmt: skip
     assert all(reason.value and reason.why.endswith(".") for reason in plan.reasons)
 

@@ -25,7 +25,8 @@ def networks(
         str, typer.Option(help="Time of the trainings that are planned: 90s, 15m, 1h30m.")
     ] = _DEFAULT_BUDGET,
     config: Annotated[
-        Literal["auto", "2d", "3d_full"], typer.Option(help="Slices or volumes.")
+        Literal["auto", "2d", "3d_full", "3d_low"],
+        typer.Option(help="Slices, volumes, or volumes at a coarser resolution."),
     ] = "auto",
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
@@ -79,7 +80,7 @@ def _planned(
     name: str,
     fingerprint: "Fingerprint",
     budget: "Budget",
-    config: Literal["auto", "2d", "3d_full"],
+    config: Literal["auto", "2d", "3d_full", "3d_low"],
 ) -> dict[str, Any]:
     """A network as it would be trained, or why it cannot be."""
     from medseg.dataset.effort import effort

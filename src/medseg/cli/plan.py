@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medseg.cli.console import reporting
+from medseg.cli.console import Console, reporting
 from medseg.cli.durations import seconds_of
 
 if TYPE_CHECKING:
@@ -33,11 +33,16 @@ def plan(
         int | None, typer.Option(min=1, help="Passes over the cases, instead of a budget.")
     ] = None,
     arch: Annotated[
-        str, typer.Option(help="Kind of network; medseg networks lists them.")
-    ] = "plain_unet",
+        str | None, typer.Option(help="Kind of network; medseg networks lists them.  [plain_unet]")
+    ] = None,
     config: Annotated[
-        Literal["auto", "2d", "3d_full"], typer.Option(help="Slices or volumes.")
+        Literal["auto", "2d", "3d_full", "3d_low"],
+        typer.Option(help="Slices, volumes, or volumes at a coarser resolution."),
     ] = "auto",
+    preset: Annotated[
+        Literal["m", "l", "xl"] | None,
+        typer.Option(help="Plan for a card of 8, 24 or 40 GB, as nnU-Net's ResEnc M, L and XL."),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Where to train; a GPU that is not here is taken for a common one."),
@@ -50,7 +55,7 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Decide spacing, patch, network and recipe from the data, and say why."""
+    """Show all configurations, and of the one that is taken each decision and why."""
     if budget is not None and epochs is not None:
         raise typer.BadParameter("give --budget or --epochs, not both")
     seconds = None if epochs is not None else seconds_of(budget or _DEFAULT_BUDGET)
@@ -58,19 +63,50 @@ def plan(
     with reporting(as_json=as_json) as console:
         from medseg.dataset.fingerprint import take_fingerprint
         from medseg.dataset.importers import open_dataset
+        from medseg.dataset.overview import configurations
         from medseg.dataset.plan import make_plan, save_plan
 
         fingerprint = take_fingerprint(open_dataset(dataset), progress=console.progress)
         spent = machine_budget(device, memory_bytes, gflops).model_copy(
-            update={"seconds": seconds, "epochs": epochs}
+            update={"seconds": seconds, "epochs": epochs, "preset": preset}
         )
+        arch = arch or ("plain_unet" if preset is None else "resenc_unet")
         decided = make_plan(fingerprint, spent, config=config, arch=arch)
+        every = configurations(fingerprint, spent, arch)
+        numbers = [one.facts(fingerprint.cases) for one in every]
+        _say_configurations(console, decided.dataset, numbers)
         rows = [(reason.what, reason.value, reason.why) for reason in decided.reasons]
-        console.table(f"Plan for {decided.dataset}", ("what", "decision", "why"), rows)
+        title = f"Plan of {decided.config} for {decided.dataset}"
+        console.table(title, ("what", "decision", "why"), rows)
         if out is not None:
             save_plan(decided, out)
             console.say(f"Plan: {out}")
-        console.result(decided.model_dump(mode="json"))
+        console.result(decided.model_dump(mode="json") | {"configurations": numbers})
+
+
+def _say_configurations(console: Console, dataset: str, numbers: list[dict[str, Any]]) -> None:
+    """Print what each configuration would be, and why."""
+    columns = ("", "patch", "mm", "batch", "weights", "memory", "s/step", "steps")
+    rows = []
+    for one in numbers:
+        shown = ["-"] * (len(columns) - 1)
+        if one["planned"]:
+            shown = [
+                " x ".join(map(str, one["patch_size"])),
+                " x ".join(f"{mm:.3g}" for mm in one["spacing_mm"]),
+                str(one["batch_size"]),
+                f"{one['parameters']:,}",
+                f"{one['memory_bytes'] / 2**30:.2g} GiB",
+                f"{one['step_seconds']:.2g}",
+                f"{one['steps']:,}",
+            ]
+        rows.append([one["config"], *shown])
+    console.table(f"Configurations for {dataset}", columns, rows)
+    for one in numbers:
+        taken = " Taken by --config auto." if one["chosen"] else ""
+        planned = "" if one["planned"] else "not planned. "
+        console.say(f"{one['config']}: {planned}{one['why']}{taken}")
+    console.say("")
 
 
 def bytes_of(text: str) -> int:

@@ -34,8 +34,13 @@ def train(
         typer.Option(help="Kind of network; medseg networks lists them.  [plain_unet]"),
     ] = None,
     config: Annotated[
-        Literal["auto", "2d", "3d_full"], typer.Option(help="Slices or volumes.")
+        Literal["auto", "2d", "3d_full", "3d_low"],
+        typer.Option(help="Slices, volumes, or volumes at a coarser resolution."),
     ] = "auto",
+    preset: Annotated[
+        Literal["m", "l", "xl"] | None,
+        typer.Option(help="Plan for a card of 8, 24 or 40 GB, as nnU-Net's ResEnc M, L and XL."),
+    ] = None,
     folds: Annotated[
         str, typer.Option(help='Folds of five: "0,1" or "all"; without, one network.')
     ] = "",
@@ -74,8 +79,9 @@ def train(
 
         given = load_plan(plan) if plan else None
         settings = RunSettings(
-            seconds=seconds, epochs=epochs, arch=arch or arch_of(RunFolder(out), given),
-            config=config, folds=chosen, device=device, precision=precision, seed=seed,
+            seconds=seconds, epochs=epochs, config=config, preset=preset, folds=chosen,
+            arch=arch or arch_of(RunFolder(out), given, preset), device=device,
+            precision=precision, seed=seed,
         )  # fmt: skip
         description = _opened(dataset, console, skip_faulty=skip_faulty)
         bundle = _trained(description, out, settings, given, mlflow, console, resume=resume)

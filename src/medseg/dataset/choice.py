@@ -7,16 +7,21 @@ from math import inf, prod
 
 from medseg.dataset.cost import training_memory_bytes
 from medseg.dataset.effort import LADDER, SMALLEST_BATCH, Rung, batch_in_time, steps_in_time
-from medseg.dataset.rules import batch_limit, largest_patch
+from medseg.dataset.rules import DATASET_SHARE, batch_limit, largest_patch
 from medseg.dataset.scaling import scaled_by
 from medseg.dataset.topology import Topology
 from medseg.errors import PlanError
 from medseg.specs import Budget, NetworkSpec
 from medseg.specs.settings import fitting_grid
+from medseg.specs.training import Preset
 from medseg.types import GridSize
 
 REFERENCE_MEMORY_BYTES = 8 << 30
 """Of the graphics card that nnU-Net plans for; more of it makes batches larger before patches."""
+
+PRESET_MEMORY_BYTES: dict[Preset, int] = {"m": 8 << 30, "l": 24 << 30, "xl": 40 << 30}
+"""Of the cards that nnU-Net's presets of the residual encoder are planned for (Isensee et al.,
+nnU-Net Revisited, MICCAI 2024)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Choice:
         full_width: nnU-Net's width, as far as the memory holds it.
         memory_batch: The batch that memory alone would allow.
         most_batch: The batch that the size of the data set allows.
+        memory_bytes: What was planned for: the machine's memory, or less with a preset.
+        patch_memory_bytes: Memory of the card that patches are as large as.
     """
 
     network: NetworkSpec
@@ -62,6 +69,8 @@ class Choice:
     full_width: int
     memory_batch: int
     most_batch: int
+    memory_bytes: int
+    patch_memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -84,17 +93,14 @@ def choose_network(need: Need, budget: Budget, arch: str = "plain_unet") -> Choi
     Raises:
         PlanError: If there is no such kind, or not even its smallest network fits the memory.
     """
+    budget = _within_preset(budget)
     candidates = list(_candidates(need, budget, arch))
     if not candidates:
-        raise PlanError(
-            "A training step of the smallest network must fit the memory.",
-            received=f"{budget.memory_bytes / 2**20:.3g} MiB for {need.in_channels} channels and "
-            f"{need.classes} classes",
-            cure="Use a machine with more memory: medseg plan --memory 4G shows what that gives.",
-        )
+        raise _no_memory(need, budget)
     chosen = next((c for c in candidates if c.is_worth_it(budget)), candidates[-1])
     by_memory = _batch_in_memory(chosen.network, chosen.patch_size, budget)
-    by_data = batch_limit(chosen.patch_size, need.grid, need.cases)
+    share = DATASET_SHARE if budget.preset is None else 1.0
+    by_data = batch_limit(chosen.patch_size, need.grid, need.cases, share=share)
     most = min(by_memory, by_data)
     own = next((c for c in candidates if c.rung.share <= 1), candidates[0])
     return Choice(
@@ -106,14 +112,54 @@ def choose_network(need: Need, budget: Budget, arch: str = "plain_unet") -> Choi
         full_width=own.rung.width,
         memory_batch=by_memory,
         most_batch=by_data,
+        memory_bytes=budget.memory_bytes,
+        patch_memory_bytes=min(_card_bytes(budget), budget.memory_bytes),
     )
 
 
-def _candidates(need: Need, budget: Budget, arch: str) -> Iterator[_Candidate]:
+def patch_in_memory(need: Need, budget: Budget, arch: str = "plain_unet") -> GridSize:
+    """nnU-Net's patch of a kind of network, as far as the memory holds it, whatever the time.
+
+    Raises:
+        PlanError: If there is no such kind, or not even its smallest network fits the memory.
+    """
+    budget = _within_preset(budget)
+    limited = [rung for rung in LADDER if rung.share <= 1]
+    found = next(_candidates(need, budget, arch, limited), None)
+    if found is None:
+        raise _no_memory(need, budget)
+    return found.patch_size
+
+
+def _within_preset(budget: Budget) -> Budget:
+    """The budget with no more memory than the card of its preset has."""
+    if budget.preset is None:
+        return budget
+    most = min(budget.memory_bytes, _card_bytes(budget))
+    return budget.model_copy(update={"memory_bytes": most})
+
+
+def _card_bytes(budget: Budget) -> int:
+    """Memory of the card that patches are planned for."""
+    return PRESET_MEMORY_BYTES[budget.preset] if budget.preset else REFERENCE_MEMORY_BYTES
+
+
+def _no_memory(need: Need, budget: Budget) -> PlanError:
+    return PlanError(
+        "A training step of the smallest network must fit the memory.",
+        received=f"{budget.memory_bytes / 2**20:.3g} MiB for {need.in_channels} channels and "
+        f"{need.classes} classes",
+        cure="Use a machine with more memory: medseg plan --memory 4G shows what that gives.",
+    )
+
+
+def _candidates(
+    need: Need, budget: Budget, arch: str, ladder: Sequence[Rung] = LADDER
+) -> Iterator[_Candidate]:
     """One network for each rung of the ladder that fits the memory, largest first."""
-    reference = Budget(memory_bytes=REFERENCE_MEMORY_BYTES, device="cuda", gflops=1)
+    reference = Budget(memory_bytes=_card_bytes(budget), device="cuda", gflops=1)
     own: int | None = None
-    for rung in LADDER:
+    for rung in ladder:
         limited = rung.share <= 1
         network_of = partial(
             scaled_by(arch), base=rung.width, in_channels=need.in_channels, classes=need.classes

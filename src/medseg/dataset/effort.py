@@ -114,6 +114,19 @@ def steps_in_time(spec: NetworkSpec, patch_size: GridSize, batch_size: int, budg
     """
     if budget.seconds is None:
         raise ValueError("steps_in_time needs a budget in seconds")
+    seconds = step_seconds(spec, patch_size, batch_size, budget)
+    return int(budget.seconds * TRAINING_SHARE / seconds)
+
+
+def step_seconds(spec: NetworkSpec, patch_size: GridSize, batch_size: int, budget: Budget) -> float:
+    """What a step of training takes on the machine of a budget.
+
+    Args:
+        spec: The network.
+        patch_size: Voxels along I, J, K.
+        batch_size: Patches a step.
+        budget: Its speed counts.
+    """
     gflop, speed = training_gflop(spec, patch_size, batch_size), 1.0
     match spec:
         case PlainUNetSpec() | ResEncUNetSpec():
@@ -122,8 +135,7 @@ def steps_in_time(spec: NetworkSpec, patch_size: GridSize, batch_size: int, budg
             pass
         case _:
             gflop += FLOP_PER_VALUE / 1e9 * batch_size * feature_values(spec, patch_size)
-    step_seconds = STEP_SECONDS + gflop / (budget.gflops * NETWORK_SHARE * speed)
-    return int(budget.seconds * TRAINING_SHARE / step_seconds)
+    return STEP_SECONDS + gflop / (budget.gflops * NETWORK_SHARE * speed)
 
 
 def effort(

@@ -4,9 +4,9 @@ from math import prod
 
 from pydantic import BaseModel
 
-from medseg.dataset.choice import REFERENCE_MEMORY_BYTES, Choice
+from medseg.dataset.choice import Choice
 from medseg.dataset.cost import gmacs, parameter_count, training_memory_bytes
-from medseg.dataset.effort import Effort
+from medseg.dataset.effort import Effort, step_seconds
 from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.rules import CROP_PAYS
 from medseg.dataset.topology import FULL_WIDTH
@@ -59,16 +59,14 @@ def network_reasons(
     network, patch_size = choice.network, choice.patch_size
     used = training_memory_bytes(network, patch_size, choice.batch_size, device=budget.device)
     limit = min(choice.memory_batch, choice.most_batch)
+    part = "5 % of the data set" if budget.preset is None else "the data set"
     why_batch = (
-        f"The most that memory ({choice.memory_batch}) and 5 % of the data set "
-        f"({choice.most_batch}) allow."
+        f"The most that memory ({choice.memory_batch}) and {part} ({choice.most_batch}) allow."
         if choice.batch_size == limit
         else f"{limit} would fit; fewer leave more steps in the time."
     )
     return (
-        Reason(
-            what="patch", value=f"{by(patch_size)} voxels", why=_why_patch(choice, grid, budget)
-        ),
+        Reason(what="patch", value=f"{by(patch_size)} voxels", why=_why_patch(choice, grid)),
         Reason(
             what="network",
             value=f"{network_words(network)}, {parameter_count(network):,} weights",
@@ -78,7 +76,13 @@ def network_reasons(
         Reason(
             what="memory",
             value=f"{used / 2**30:.2g} GiB a step",
-            why=f"{2 * gmacs(network, patch_size):.1f} GFLOP a forward pass of one patch.",
+            why=f"{2 * gmacs(network, patch_size):.1f} GFLOP a forward pass of one patch; "
+            f"planned for {choice.memory_bytes / 2**30:.3g} GiB.",
+        ),
+        Reason(
+            what="seconds per step",
+            value=f"{step_seconds(network, patch_size, choice.batch_size, budget):.2g}",
+            why=f"As far as {budget.gflops:,.0f} GFLOP/s and the network's width tell.",
         ),
         Reason(
             what="steps",
@@ -93,7 +97,7 @@ def network_reasons(
     )
 
 
-def _why_patch(choice: Choice, grid: GridSize, budget: Budget) -> str:
+def _why_patch(choice: Choice, grid: GridSize) -> str:
     here, full = prod(choice.patch_size), prod(choice.full_patch)
     if here < full:
         return f"Memory would allow {by(choice.full_patch)}; the time does not."
@@ -101,7 +105,7 @@ def _why_patch(choice: Choice, grid: GridSize, budget: Budget) -> str:
         return f"Memory and time allow more than nnU-Net's {by(choice.full_patch)}."
     if all(n >= m for n, m in zip(choice.patch_size, grid, strict=True) if n > 1):
         return "The whole median case, rounded up so that the network can halve it."
-    gibibytes = min(budget.memory_bytes, REFERENCE_MEMORY_BYTES) / 2**30
+    gibibytes = choice.patch_memory_bytes / 2**30
     return f"The largest in the shape of the median case that trains in {gibibytes:.3g} GiB."
 
 

@@ -17,8 +17,12 @@ from medseg.dataset.topology import SMALLEST_EDGE
 from medseg.errors import PlanError
 from medseg.types import GridSize, SpacingMm
 
-Config = Literal["2d", "3d_full"]
-"""Whether the network sees slices (I, J) or volumes (I, J, K)."""
+Config = Literal["2d", "3d_full", "3d_low"]
+"""Whether the network sees slices (I, J) or volumes (I, J, K), and these at full resolution or at a
+coarser one."""
+
+WantedConfig = Literal["auto", "2d", "3d_full", "3d_low"]
+"""A configuration to plan, or the one that the data ask for."""
 
 ANISOTROPY = 3.0
 """From this ratio of spacings (and of sizes) on, an axis is coarse."""
@@ -51,6 +55,9 @@ class Frame:
 
 def choose_frame(fingerprint: Fingerprint, wanted: Literal["auto", "2d", "3d_full"]) -> Frame:
     """Decide spacing, order of axes, and whether the network sees slices or volumes.
+
+    "auto" is never the coarse resolution: nnU-Net takes that one only where a cross-validation
+    found it to be better.
 
     Raises:
         PlanError: If volumes are asked for and there are none.

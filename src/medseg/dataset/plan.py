@@ -12,12 +12,13 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from medseg.dataset.choice import Need, choose_network
+from medseg.dataset.choice import Need, choose_network, patch_in_memory
 from medseg.dataset.description import Channel
 from medseg.dataset.effort import effort
 from medseg.dataset.explain import Reason, crop_reason, mirror_words, network_reasons, recipe_words
 from medseg.dataset.fingerprint import Fingerprint
-from medseg.dataset.frame import Config, choose_frame
+from medseg.dataset.frame import Config, Frame, WantedConfig, choose_frame
+from medseg.dataset.lowres import low_frame
 from medseg.dataset.normalise import ClipAndScale, Normalisation, UnitRange, ZScore
 from medseg.dataset.recipe import augmentation, loss, recipe
 from medseg.dataset.rules import normalisation, tells_sides_apart
@@ -55,7 +56,7 @@ class Plan(BaseModel):
     Attributes:
         version: Form of this record.
         dataset: Name of the data set.
-        config: Whether the network sees slices or volumes.
+        config: Whether the network sees slices or volumes, and at which resolution.
         channels: What the image channels are, in order.
         labels: The structures; the n-th is class n + 1.
         instances: Whether label files number objects of one structure.
@@ -137,7 +138,7 @@ def make_plan(
     fingerprint: Fingerprint,
     budget: Budget,
     *,
-    config: Literal["auto", "2d", "3d_full"] = "auto",
+    config: WantedConfig = "auto",
     arch: str = "plain_unet",
 ) -> Plan:
     """Decide everything. Arithmetic only; the same input gives the same plan.
@@ -145,22 +146,17 @@ def make_plan(
     Args:
         fingerprint: The data set.
         budget: Time, memory and speed.
-        config: Whether the network shall see slices or volumes; "auto" lets the data decide.
+        config: Whether the network shall see slices, volumes, or volumes at a coarser resolution;
+            "auto" lets the data decide between the first two.
         arch: Kind of network; `medseg.networks.names()` lists them.
 
     Raises:
-        PlanError: If the memory holds no network, volumes are asked for and there are none, or
-            there is no such kind.
+        PlanError: If the memory holds no network, volumes are asked for and there are none, a
+            coarser resolution is asked for and full resolution fits, or there is no such kind.
     """
-    frame = choose_frame(fingerprint, config)
+    frame = _frame(fingerprint, budget, config, arch)
     is_2d = frame.config == "2d"
-    need = Need(
-        spacing_mm=frame.spacing_mm[:2] if is_2d else frame.spacing_mm,
-        grid=frame.grid,
-        in_channels=len(fingerprint.channels),
-        classes=len(fingerprint.labels) + 1,
-        cases=fingerprint.cases,
-    )
+    need = _need(fingerprint, frame)
     choice = choose_network(need, budget, arch)
     spent = effort(choice.network, choice.patch_size, choice.batch_size, budget, need.cases)
     ways, why_ways = _intensities(fingerprint)
@@ -236,6 +232,25 @@ def load_plan(path: Path) -> Plan:
             received=f"{where}: {first['msg']}",
             cure="Make it again: medseg plan DATASET --out plan.json.",
         ) from error
+
+
+def _frame(fingerprint: Fingerprint, budget: Budget, config: WantedConfig, arch: str) -> Frame:
+    """Where cases are brought to."""
+    if config != "3d_low":
+        return choose_frame(fingerprint, config)
+    full = choose_frame(fingerprint, "3d_full")
+    return low_frame(full, lambda frame: patch_in_memory(_need(fingerprint, frame), budget, arch))
+
+
+def _need(fingerprint: Fingerprint, frame: Frame) -> Need:
+    """What a network must do with cases in this frame."""
+    return Need(
+        spacing_mm=frame.spacing_mm[:2] if frame.config == "2d" else frame.spacing_mm,
+        grid=frame.grid,
+        in_channels=len(fingerprint.channels),
+        classes=len(fingerprint.labels) + 1,
+        cases=fingerprint.cases,
+    )
 
 
 def _intensities(

@@ -80,9 +80,11 @@ def largest_patch(
     return shape
 
 
-def batch_limit(patch_size: Sequence[int], grid: GridSize, cases: int) -> int:
-    """Patches that together hold at most `DATASET_SHARE` of the data set, at least 2."""
-    return max(2, round(cases * prod(grid) * DATASET_SHARE / prod(patch_size)))
+def batch_limit(
+    patch_size: Sequence[int], grid: GridSize, cases: int, *, share: float = DATASET_SHARE
+) -> int:
+    """Patches that together hold at most a share of the data set's voxels, at least 2."""
+    return max(2, round(cases * prod(grid) * share / prod(patch_size)))
 
 
 def tells_sides_apart(labels: Labels) -> bool:

@@ -180,7 +180,7 @@ def require_fitting(volume: Volume, plan: Plan) -> None:
             received=f"a {given} image",
             cure="Choose a bundle that was trained on this modality.",
         )
-    if plan.config == "3d_full" and volume.geometry.is_2d:
+    if plan.config != "2d" and volume.geometry.is_2d:
         raise WrongInput(
             "This bundle was made for volumes.",
             received="a single slice",

@@ -40,6 +40,10 @@ class WindowSpec(BaseModel):
     sigma_share: float = Field(default=0.125, gt=0)
 
 
+Preset = Literal["m", "l", "xl"]
+"""nnU-Net's sizes of the residual encoder, by the memory of the card that they are planned for."""
+
+
 class Budget(BaseModel):
     """What may be spent.
 
@@ -50,6 +54,7 @@ class Budget(BaseModel):
         device: Where it trains.
         cores: Processor cores.
         gflops: Measured or assumed speed of convolutions of that device, in GFLOP/s.
+        preset: Size of card to plan for, whatever else the machine has; None is nnU-Net's default.
     """
 
     model_config = FROZEN
@@ -60,6 +65,7 @@ class Budget(BaseModel):
     device: Literal["cpu", "cuda"] = "cpu"
     cores: int = Field(default=1, ge=1)
     gflops: float = Field(gt=0)
+    preset: Preset | None = None
 
 
 class MirrorSpec(BaseModel):

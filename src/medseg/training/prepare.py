@@ -198,6 +198,7 @@ def _new_plan(
         device=machine.device,
         cores=machine.cores,
         gflops=round(machine.gflops, 1),
+        preset=settings.preset,
     )
     return make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
 

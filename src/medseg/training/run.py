@@ -13,6 +13,7 @@ from medseg.errors import CannotResume, PlanError, TrainingError
 from medseg.files import write_text
 from medseg.networks.build import names
 from medseg.specs import FROZEN
+from medseg.specs.training import Preset
 from medseg.training.module import Precision
 
 
@@ -23,7 +24,8 @@ class RunSettings(BaseModel):
         seconds: Wall time of the whole command; None when `epochs` counts.
         epochs: Passes over the training cases; None when `seconds` counts.
         arch: Kind of network.
-        config: 2D, 3D, or the planner's choice.
+        config: 2D, 3D, 3D at a coarser resolution, or the planner's choice.
+        preset: Size of card to plan for; None is nnU-Net's default.
         folds: Folds of five to train in turn; none trains one network and holds a part out.
         device: Where to train.
         precision: Arithmetic, or "auto" for what is fastest here.
@@ -36,6 +38,7 @@ class RunSettings(BaseModel):
     epochs: int | None = Field(default=None, ge=1)
     arch: str = "plain_unet"
     config: Config | Literal["auto"] = "auto"
+    preset: Preset | None = None
     folds: tuple[int, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision | Literal["auto"] = "auto"
@@ -155,18 +158,23 @@ class RunFolder:
         return found.model_copy(update={"settings": asked.settings})
 
 
-def arch_of(folder: RunFolder, plan: Plan | None) -> str:
+def arch_of(folder: RunFolder, plan: Plan | None, preset: Preset | None = None) -> str:
     """The kind of network where none is asked for: the plan's, that of the run there, or nnU-Net's.
+
+    nnU-Net's presets are of the residual encoder.
 
     Args:
         folder: The run, which may not have begun.
         plan: The plan that was given.
+        preset: The preset that was given.
     """
     if plan is not None:
         return plan.network.kind
     try:
         return RunRecord.model_validate_json(folder.record.read_bytes()).settings.arch
     except (OSError, ValidationError):
+        if preset is not None:
+            return "resenc_unet"
         return RunSettings.model_fields["arch"].get_default()  # type: ignore[no-any-return]
 
 

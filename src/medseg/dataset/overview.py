@@ -1,0 +1,99 @@
+"""All configurations of a data set side by side, each planned or with the reason why it is not."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from medseg.dataset.cost import parameter_count, training_memory_bytes
+from medseg.dataset.effort import effort, step_seconds
+from medseg.dataset.fingerprint import Fingerprint
+from medseg.dataset.frame import Config
+from medseg.dataset.plan import Plan, make_plan
+from medseg.errors import PlanError
+from medseg.specs import Budget
+
+CONFIGS: tuple[Config, ...] = ("2d", "3d_full", "3d_low")
+"""What can be planned, in the order it is shown."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to see a data set.
+
+    Attributes:
+        name: Its name, which `--config` takes; "cascade" is nnU-Net's, for comparison.
+        plan: How it would be trained; None where it is not planned.
+        why: Why it is planned, or why not.
+        is_chosen: Whether "auto" takes it.
+    """
+
+    name: Config | Literal["cascade"]
+    plan: Plan | None
+    why: str
+    is_chosen: bool = False
+
+    def facts(self, cases: int) -> dict[str, Any]:
+        """Its numbers, ready for JSON: parameters, memory in bytes, seconds of a step and so on.
+
+        Args:
+            cases: Training cases.
+        """
+        named: dict[str, Any] = {"config": self.name, "chosen": self.is_chosen, "why": self.why}
+        if self.plan is None:
+            return named | {"planned": False}
+        plan, budget = self.plan, self.plan.budget
+        size = (plan.network, plan.patch_size, plan.recipe.batch_size)
+        return named | {
+            "planned": True,
+            "spacing_mm": plan.spacing_mm,
+            "patch_size": plan.patch_size,
+            "batch_size": plan.recipe.batch_size,
+            "parameters": parameter_count(plan.network),
+            "memory_bytes": training_memory_bytes(*size, device=budget.device),
+            "step_seconds": round(step_seconds(*size, budget), 4),
+            "steps": effort(*size, budget, cases).steps,
+        }
+
+
+def configurations(
+    fingerprint: Fingerprint, budget: Budget, arch: str = "plain_unet"
+) -> tuple[Configuration, ...]:
+    """Plan every configuration that applies; see `make_plan`.
+
+    Raises:
+        PlanError: If not even the one that "auto" takes can be planned.
+    """
+    chosen = make_plan(fingerprint, budget, arch=arch)
+    found = []
+    for name in CONFIGS:
+        try:
+            plan = make_plan(fingerprint, budget, config=name, arch=arch)
+        except PlanError as error:
+            found.append(Configuration(name, None, _why_not(error)))
+            continue
+        taken = name == chosen.config
+        reason = (chosen if taken else plan).reasons[0]
+        found.append(Configuration(name, plan, _WHY.get(name, reason.why), taken))
+        if taken:
+            found[-1] = Configuration(name, plan, reason.why, taken)
+    return (*found, _cascade(found[-1]))
+
+
+_WHY = {
+    "2d": "Slices one by one, each at its own place.",
+    "3d_full": "Volumes at full resolution.",
+}
+"""Of configurations that can be had whatever the data."""
+
+
+def _why_not(error: PlanError) -> str:
+    received = error.received
+    return f"{error.rule} Received: {received}." if received else error.rule
+
+
+def _cascade(low: Configuration) -> Configuration:
+    """nnU-Net refines the mask of `3d_low` at full resolution."""
+    if low.plan is None:
+        return Configuration("cascade", None, "There is no 3d_low that it could refine.")
+    return Configuration(
+        "cascade", None, "Not trained by this version: 3d_low and 3d_full stand each for itself."
+    )
