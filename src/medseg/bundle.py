@@ -192,7 +192,7 @@ def builtin_bundles() -> tuple[str, ...]:
 
 
 def build_member(bundle: Bundle, n: int = 0) -> Network:
-    """The n-th network with its weights, ready for inference (eval mode, on the CPU).
+    """The n-th network with its weights, deployed for inference (eval mode, on the CPU).
 
     Raises:
         CorruptBundle: If the weights do not fit the planned network.
@@ -206,7 +206,7 @@ def build_member(bundle: Bundle, n: int = 0) -> Network:
             received=" ".join(str(error).split())[:200],
             cure="Copy the bundle again from its source, or train it again.",
         ) from error
-    return network.eval()
+    return network.deployed()
 
 
 def model_card(bundle: Bundle) -> str:

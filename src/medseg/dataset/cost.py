@@ -10,6 +10,7 @@ from medseg.dataset.attention_layers import medt, swin_unetr, transunet, unetr
 from medseg.dataset.layers import (
     Layer,
     attention_unet,
+    lite,
     mednext,
     plain_unet,
     pooled_unet,
@@ -17,6 +18,7 @@ from medseg.dataset.layers import (
 )
 from medseg.specs import (
     AttentionUNetSpec,
+    LiteSpec,
     MedNeXtSpec,
     MedTSpec,
     NetworkSpec,
@@ -50,6 +52,7 @@ KEPT = {
     "medt_axial": 1.2,
     "medt_logo": 1.2,
     "mednext": 1.67,
+    "lite": 1.63,
 }
 """Values that a training step keeps for the backward pass, for each value of a counted output: what
 normalisation, activation and interpolation add. Measured; `BYTES_PER_FEATURE` is for the first."""
@@ -81,6 +84,8 @@ def layers(spec: NetworkSpec, patch_size: Sequence[int]) -> Iterator[Layer]:
             return resenc_unet(spec, grid)
         case MedNeXtSpec():
             return mednext(spec, grid)
+        case LiteSpec():
+            return lite(spec, grid)
         case TransUNetSpec():
             return transunet(spec, grid)
         case UNETRSpec():

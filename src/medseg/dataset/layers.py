@@ -7,6 +7,7 @@ from math import prod
 
 from medseg.specs import (
     AttentionUNetSpec,
+    LiteSpec,
     MedNeXtSpec,
     PlainUNetSpec,
     ResEncUNetSpec,
@@ -176,6 +177,23 @@ def _double_gate(spec: AttentionUNetSpec, level: int, grids: Sequence[Grid]) -> 
         yield convolution(width, 1, 1, coarse, norm=False)
         yield convolution(width, width, 1, fine)
     yield convolution(2 * width, width, 1, fine)
+
+
+def lite(spec: LiteSpec, grid: Grid) -> Iterator[Layer]:
+    """Our network for real time, in the form that learns."""
+    grids, before = grids_of(grid, spec.strides), spec.in_channels
+    for level, width in enumerate(spec.features[1:], start=1):
+        for _ in range(spec.encoder_convs[level - 1]):
+            kernel = prod(spec.kernels[level - 1])
+            yield convolution(before, width, kernel, grids[level], bias=False)
+            before = width
+    for level in range(len(spec.features) - 2, -1, -1):
+        width, here = spec.features[level], grids[level]
+        yield up_convolution(spec.features[level + 1], width, spec.strides[level + 1], here)
+        if level > 0:
+            yield convolution(width, width, prod(spec.kernels[level - 1]), here, bias=False)
+        if level == 0 or spec.deep_supervision:
+            yield convolution(width, spec.classes, 1, here, norm=False)
 
 
 def mednext(spec: MedNeXtSpec, grid: Grid) -> Iterator[Layer]:

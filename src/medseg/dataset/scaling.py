@@ -13,6 +13,7 @@ from medseg.dataset.topology import FULL_WIDTH, Topology, dims_of, features, pla
 from medseg.errors import PlanError
 from medseg.specs import (
     AttentionUNetSpec,
+    LiteSpec,
     MedNeXtSpec,
     MedTSpec,
     NetworkSpec,
@@ -27,6 +28,10 @@ from medseg.specs.transformers import MedTKind
 
 RESIDUAL_BLOCKS = (1, 3, 4, 6)
 """Blocks of the first encoder stages of nnU-Net's residual encoder; all further ones have 6."""
+
+
+LITE_GROWTH = 4
+"""Widths of `lite` double up to four times the first; its logits are made from a quarter of it."""
 
 
 class Scaled(Protocol):
@@ -52,6 +57,20 @@ def resenc_unet(shape: Topology, *, base: int, in_channels: int, classes: int) -
         strides=shape.strides,
         encoder_blocks=blocks[:stages],
         decoder_convs=(1,) * (stages - 1),
+    )
+
+
+def lite(shape: Topology, *, base: int, in_channels: int, classes: int) -> LiteSpec:
+    """Our network for real time: `base` is the width of the first stage that it computes on."""
+    widths = tuple(min(base * 2**n, LITE_GROWTH * base) for n in range(len(shape.strides) - 1))
+    return LiteSpec(
+        dims=dims_of(shape),
+        in_channels=in_channels,
+        classes=classes,
+        features=(max(2, base // LITE_GROWTH), *widths),
+        kernels=shape.kernels[1:],
+        strides=shape.strides,
+        encoder_convs=(2,) * len(widths),
     )
 
 
@@ -112,6 +131,7 @@ SCALED: dict[str, Scaled] = {
     "medt_axial": _medt("medt_axial"),
     "medt_logo": _medt("medt_logo"),
     "mednext": partial(_shared, MedNeXtSpec.scaled),
+    "lite": lite,
 }
 """How each kind of network is scaled, by name."""
 

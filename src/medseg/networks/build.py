@@ -2,6 +2,7 @@
 
 from medseg.errors import PlanError
 from medseg.networks.attention_unet import AttentionUNet
+from medseg.networks.lite import Lite
 from medseg.networks.mednext import MedNeXt
 from medseg.networks.medt import MedT
 from medseg.networks.network import Network
@@ -15,6 +16,7 @@ from medseg.networks.unetr import UNETR
 from medseg.specs import (
     PAPERS,
     AttentionUNetSpec,
+    LiteSpec,
     MedNeXtSpec,
     MedTSpec,
     NetworkSpec,
@@ -73,3 +75,5 @@ def build(spec: NetworkSpec) -> Network:
             return MedT(spec)
         case MedNeXtSpec():
             return MedNeXt(spec)
+        case LiteSpec():
+            return Lite(spec)

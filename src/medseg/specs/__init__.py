@@ -1,6 +1,7 @@
 """Frozen settings that cross chapters. No torch; every kind is told apart by its `kind`."""
 
 from medseg.specs.base import FROZEN
+from medseg.specs.lite import LiteSpec
 from medseg.specs.mednext import MedNeXtSpec
 from medseg.specs.networks import PAPERS, NetworkSpec, Paper
 from medseg.specs.settings import NetworkSettings
@@ -32,6 +33,7 @@ __all__ = [
     "AttentionUNetSpec",
     "AugmentSpec",
     "Budget",
+    "LiteSpec",
     "LossSpec",
     "MedNeXtSpec",
     "MedTSpec",

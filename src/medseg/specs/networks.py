@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from medseg.specs.lite import LiteSpec
 from medseg.specs.mednext import MedNeXtSpec
 from medseg.specs.transformers import (
     MedTSpec,
@@ -31,7 +32,8 @@ NetworkSpec = Annotated[
     | UNETRSpec
     | SwinUNETRSpec
     | MedTSpec
-    | MedNeXtSpec,
+    | MedNeXtSpec
+    | LiteSpec,
     Field(discriminator="kind"),
 ]
 """Any network that `medseg.networks.build` knows."""
@@ -69,5 +71,6 @@ PAPERS: dict[str, Paper] = {
     ),
     "medt_logo": Paper(partial(MedTSpec.paper, "medt_logo"), (128, 128), "Valanarasu, MICCAI 2021"),
     "mednext": Paper(MedNeXtSpec.paper, (128, 128, 128), "Roy, MICCAI 2023"),
+    "lite": Paper(LiteSpec.paper, (128, 128, 128), "medseg's own"),
 }
 """Each kind of network by the name that `--arch` takes."""
