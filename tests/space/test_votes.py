@@ -5,7 +5,8 @@ import pytest
 
 from medseg.errors import InvalidGeometry
 from medseg.space.grids import grid_at_spacing
-from medseg.space.votes import TopClasses, vote
+from medseg.space.resample import resample_array
+from medseg.space.votes import TopClasses, vote, vote_together
 from medseg.volume.geometry import Geometry
 
 GRID = Geometry(np.diag([1.0, 1.0, 2.0, 1.0]), (4, 5, 3))
@@ -64,3 +65,54 @@ def test_many_classes_need_no_more_slots():
 def test_slots_fit_together(top, change):
     with pytest.raises(InvalidGeometry, match="Slots hold classes"):
         dataclasses.replace(top, **change)
+
+
+def said(geometry, classes, seed, slots=4):
+    """Random probabilities on a grid, with a slot for each class."""
+    top = TopClasses.empty(classes, geometry, slots=slots)
+    drawn = np.random.default_rng(seed).random(top.weights.shape)
+    top.weights[:] = drawn / drawn.sum(axis=0)
+    return top
+
+
+FINER = grid_at_spacing(GRID, (0.6, 0.7, 0.9))
+
+
+@pytest.mark.parametrize("target", [GRID, FINER])
+def test_one_opinion_or_the_same_twice_votes_alone(top, target):
+    np.testing.assert_array_equal(vote_together([top], target), vote(top, target))
+    np.testing.assert_array_equal(vote_together([top, top], target), vote(top, target))
+
+
+def test_on_one_grid_the_sum_decides():
+    tops = [said(GRID, 4, seed) for seed in range(3)]
+    summed = sum(top.weights for top in tops)
+    np.testing.assert_array_equal(vote_together(tops, GRID), summed.argmax(axis=0))
+
+
+def test_unlike_grids_are_summed_where_the_target_lies(monkeypatch):
+    """Against every class interpolated by itself, the plain way."""
+    monkeypatch.setattr("medseg.space.votes._VOXELS_AT_ONCE", 50)
+    coarse = grid_at_spacing(GRID, (2.0, 1.5, 2.0))
+    tops = [said(GRID, 3, 0), said(coarse, 3, 1), said(GRID.reordered((2, 0, 1), (1, -1, 1)), 3, 2)]
+    dense = sum(
+        np.stack([resample_array(w[None], t.geometry, FINER, interpolation="linear")[0]
+                  for w in t.weights])
+        for t in tops
+    )  # fmt: skip
+    runner_up, winner = np.sort(dense, axis=0)[-2:]
+    clear = winner - runner_up > 1e-4
+    assert clear.mean() > 0.99
+    elected = vote_together(tops, FINER)
+    np.testing.assert_array_equal(elected[clear], dense.argmax(axis=0)[clear])
+    alone = vote(tops[0], FINER)
+    assert (elected != alone).mean() > 0.2
+
+
+def test_the_order_of_opinions_does_not_matter():
+    tops = [said(GRID, 6, seed, slots=3) for seed in range(2)]
+    for top in tops:
+        top.classes[:] = np.random.default_rng(9).permuted(
+            np.broadcast_to(np.arange(6).reshape(6, 1, 1, 1), (6, *GRID.grid_size)), axis=0
+        )[:3]
+    np.testing.assert_array_equal(vote_together(tops, FINER), vote_together(tops[::-1], FINER))

@@ -285,3 +285,38 @@ def _neighbour(row, i, j, k, step, size):
     at = min(max(at, 0.0), size - 1.0)
     low = min(int(at), max(size - 2, 0))
     return low, at - low
+
+
+@compiled
+def add_mixtures(voxels, classes, weights, matrix, step, sums, found, counts):
+    """Add what a source says about a few voxels of another grid: trilinear weights by class.
+
+    Args:
+        voxels: Index of each of them on that grid, shape (n, 3).
+        classes: Class of each slot of the source, (S, I, J, K).
+        weights: Weight of each slot, (S, I, J, K).
+        matrix: Index on that grid -> index on the source, (4, 4).
+        step: Positions are rounded to multiples of this.
+        sums: Summed weight of each class that was met, in place, shape (n, most).
+        found: Which class that is, in place, shape (n, most).
+        counts: How many classes were met so far, in place, shape (n,).
+    """
+    ni, nj, nk = classes.shape[1:]
+    for v in range(len(voxels)):
+        i, j, k = voxels[v]
+        i0, fi = _neighbour(matrix[0], i, j, k, step, ni)
+        j0, fj = _neighbour(matrix[1], i, j, k, step, nj)
+        k0, fk = _neighbour(matrix[2], i, j, k, step, nk)
+        if i0 < 0 or j0 < 0 or k0 < 0:
+            counts[v] = _tally(found[v], sums[v], counts[v], 0, 1.0)
+            continue
+        for corner in range(8):
+            up_i, up_j, up_k = corner & 1, (corner >> 1) & 1, corner >> 2
+            share = (fi if up_i else 1 - fi) * (fj if up_j else 1 - fj) * (fk if up_k else 1 - fk)
+            if share == 0.0:
+                continue
+            i1, j1, k1 = min(i0 + up_i, ni - 1), min(j0 + up_j, nj - 1), min(k0 + up_k, nk - 1)
+            for s in range(classes.shape[0]):
+                weight = share * weights[s, i1, j1, k1]
+                if weight > 0:
+                    counts[v] = _tally(found[v], sums[v], counts[v], classes[s, i1, j1, k1], weight)

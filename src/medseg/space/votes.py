@@ -5,6 +5,7 @@ heaviest classes only, so the memory does not grow with N, and the vote counts o
 whose eight neighbours disagree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,12 +13,15 @@ import numpy as np
 
 from medseg.errors import InvalidGeometry
 from medseg.space.grids import STEP, Mapping
-from medseg.space.kernels import heaviest_class, vote_aligned, vote_rotated
+from medseg.space.kernels import add_mixtures, heaviest_class, vote_aligned, vote_rotated
 from medseg.types import AnyArray, FloatArray, IntArray
 from medseg.volume.geometry import Geometry
 
 SLOTS = 4
 """Classes kept for each voxel: at a meeting of organs three to four compete, hardly ever more."""
+
+_VOXELS_AT_ONCE = 1 << 16
+"""Voxels on which opinions differ that are counted out together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,41 @@ def vote(top: TopClasses, target: Geometry) -> IntArray:
     if target.same_space(top.geometry):
         return np.asarray(first)
     return elect(first, top.classes, top.weights, Mapping(top.geometry, target))
+
+
+def vote_together(tops: Sequence[TopClasses], target: Geometry) -> IntArray:
+    """The class of the largest sum of interpolated weights, of several opinions on any grids.
+
+    Where all of them elect one class alone, their sum elects it too; only the other voxels are
+    counted out. No sum of classes x voxels is made, so memory grows neither with the classes nor,
+    beyond the opinions themselves, with their number.
+
+    Args:
+        tops: What each says, on its own grid. Outside of it, it says background with weight 1.
+        target: Any grid.
+
+    Returns:
+        Class indices, shape (I, J, K) of `target`. One opinion gives the same as `vote`.
+    """
+    first, *others = (vote(top, target) for top in tops)
+    differs: AnyArray = np.zeros(first.shape, np.bool_)
+    for other in others:
+        differs |= other != first
+    for part in np.array_split(np.argwhere(differs), max(1, int(differs.sum()) // _VOXELS_AT_ONCE)):
+        first[tuple(part.T)] = _heaviest_sum(tops, target, part)
+    return first
+
+
+def _heaviest_sum(tops: Sequence[TopClasses], target: Geometry, voxels: IntArray) -> IntArray:
+    """The class of the largest summed weight of a few voxels (n, 3); the smaller one of equals."""
+    most = 8 * sum(top.classes.shape[0] for top in tops)
+    sums, found = np.zeros((len(voxels), most)), np.zeros((len(voxels), most), np.int64)
+    counts = np.zeros(len(voxels), np.int64)
+    for top in tops:
+        matrix = Mapping(top.geometry, target).matrix
+        add_mixtures(voxels, top.classes, top.weights, matrix, STEP, sums, found, counts)
+    heaviest = sums == sums.max(axis=1, keepdims=True)
+    return np.asarray(np.where(heaviest, found, np.iinfo(np.int64).max).min(axis=1))
 
 
 def elect(

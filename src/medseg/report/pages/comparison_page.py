@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from medseg.files import write_text
+from medseg.metrics.paired import SIGNIFICANT
 from medseg.report.html import Cell, Tile, counted, interval, render, shown
 from medseg.report.pages.evaluation_tables import digits_of
 from medseg.report.plots.comparison_plots import (
@@ -17,7 +18,6 @@ from medseg.report.plots.comparison_plots import (
     rank_shares,
 )
 from medseg.report.scores.compare import OVERALL, Comparison
-from medseg.report.scores.paired import SIGNIFICANT
 from medseg.report.scores.summary import TITLES
 from medseg.report.scores.verdict import PairedDifference
 

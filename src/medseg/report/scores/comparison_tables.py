@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from medseg import __version__
 from medseg.files import write_text
+from medseg.metrics.paired import SIGNIFICANT
 from medseg.report.scores.compare import Comparison
-from medseg.report.scores.paired import SIGNIFICANT
 from medseg.report.scores.ranking import Ranking
 
 DEFINITIONS = {

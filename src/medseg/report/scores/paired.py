@@ -1,17 +1,15 @@
 """Paired tests: two models on one structure, and all such tests as one family."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from medseg.report.scores.summary import OVERLAPS, resamples
+from medseg.metrics.paired import SIGNIFICANT, Gain, gain_of, holm
+from medseg.report.scores.summary import OVERLAPS
 from medseg.report.scores.verdict import PairedDifference, sentence_of
-
-SIGNIFICANT = 0.05
-"""A difference counts if Holm's p is below, and the bootstrap interval of 95 % leaves out zero."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -31,12 +29,12 @@ def paired_differences(
         for first, second in combinations(models, 2)
     ]
     pairs = [both[:, np.isfinite(both).all(axis=0)] for *_, both in raw]
-    p_raw = [wilcoxon_p(both[0] - both[1]) for both in pairs]
-    p_holm = holm(p_raw)
+    gains = [gain_of(both[0] - both[1]) for both in pairs]
+    p_holm = holm([gain.p for gain in gains])
     return [
-        _difference(label, first, second, both, (p, corrected), metric)
-        for (label, first, second, _), both, p, corrected in zip(
-            raw, pairs, p_raw, p_holm, strict=True
+        _difference(label, first, second, both, (gain, corrected), metric)
+        for (label, first, second, _), both, gain, corrected in zip(
+            raw, pairs, gains, p_holm, strict=True
         )
     ]
 
@@ -46,18 +44,13 @@ def _difference(
     first: str,
     second: str,
     both: Numbers,
-    p: tuple[float, float],
+    told: tuple[Gain, float],
     metric: str,
 ) -> PairedDifference:
-    apart = both[0] - both[1]
-    n = apart.size
-    mean = float(apart.mean()) if n else math.nan
-    low = high = None
-    if n > 1:
-        drawn = resamples(n) @ apart / n
-        low, high = (float(x) for x in np.percentile(drawn, (2.5, 97.5)))
+    gain, p_holm = told
+    low, high, n = gain.ci_low, gain.ci_high, gain.n
     winner = None
-    if low is not None and high is not None and p[1] < SIGNIFICANT and (low > 0 or high < 0):
+    if low is not None and high is not None and p_holm < SIGNIFICANT and (low > 0 or high < 0):
         winner = first if (low > 0) == (metric in OVERLAPS) else second
     found = PairedDifference(
         label=label,
@@ -66,42 +59,12 @@ def _difference(
         n=n,
         first_mean=float(both[0].mean()) if n else math.nan,
         second_mean=float(both[1].mean()) if n else math.nan,
-        difference=mean,
+        difference=gain.mean,
         ci_low=low,
         ci_high=high,
-        p=p[0],
-        p_holm=p[1],
+        p=gain.p,
+        p_holm=p_holm,
         winner=winner,
         sentence="",
     )
     return sentence_of(found, metric)
-
-
-def wilcoxon_p(differences: Numbers) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test; 1 where all differences are zero, or none is.
-
-    Args:
-        differences: Paired differences, shape (cases,).
-    """
-    if not np.any(differences):
-        return 1.0
-    from scipy.stats import wilcoxon
-
-    return float(wilcoxon(differences, zero_method="pratt").pvalue)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of a family of tests.
-
-    Args:
-        p: The p of each test.
-
-    Returns:
-        Corrected p, at most 1, in the same order.
-    """
-    order = sorted(range(len(p)), key=p.__getitem__)
-    corrected, largest = [1.0] * len(p), 0.0
-    for place, n in enumerate(order):
-        largest = max(largest, min(1.0, p[n] * (len(p) - place)))
-        corrected[n] = largest
-    return corrected

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import EvaluationError
-from medseg.report.scores.summary import column_means, resamples
+from medseg.metrics.paired import resamples
+from medseg.report.scores.summary import column_means
 
 Numbers = npt.NDArray[np.float64]
 

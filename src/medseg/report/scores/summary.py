@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.metrics.case import LabelScores
+from medseg.metrics.paired import resamples
 
 OVERLAPS = (
     "dice", "iou", "nsd", "sensitivity", "precision", "specificity", "boundary_iou", "cldice",
@@ -38,8 +39,6 @@ TITLES = {
 }  # fmt: skip
 """What people call the scores, with their units."""
 
-_RESAMPLES, _SEED = 2000, 20260101
-
 Numbers = npt.NDArray[np.float64]
 
 
@@ -49,7 +48,7 @@ class Mean:
 
     Attributes:
         mean: None where no case has a number.
-        ci_low: Lower end of the 95 % percentile interval of `_RESAMPLES` seeded resamples of the
+        ci_low: Lower end of the 95 % percentile interval of 2000 seeded resamples of the
             cases; None below two cases.
         ci_high: Its upper end.
         n: Number of cases in the mean.
@@ -168,11 +167,3 @@ def column_means(numbers: Numbers, weights: Numbers | None) -> Numbers:
 
 def _finite(means: Numbers) -> float | None:
     return float(means[0]) if np.isfinite(means[0]) else None
-
-
-def resamples(cases: int) -> Numbers:
-    """How often each case is drawn in each resample, shape (_RESAMPLES, cases)."""
-    generator = np.random.default_rng(_SEED)
-    if cases == 0:
-        return np.zeros((_RESAMPLES, 0))
-    return generator.multinomial(cases, np.full(cases, 1 / cases), _RESAMPLES).astype(np.float64)
