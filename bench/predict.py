@@ -67,7 +67,7 @@ def overhead(classes: int) -> None:
         finer = Geometry.from_spacing((1.2, 1.2, 1.2), size)
         array = vote(top, finer)
         voted = time.perf_counter()
-        estimate_quality(top, LabelMap(array, finer, labels), volume_ranges_ml={})
+        estimate_quality([top], LabelMap(array, finer, labels), volume_ranges_ml={})
         judged = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

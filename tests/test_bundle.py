@@ -10,8 +10,10 @@ import torch
 from medseg import bundle as room
 from medseg.bundle import (
     Bundle,
+    Configuration,
     Provenance,
     build_member,
+    build_members,
     builtin_bundles,
     load_bundle,
     model_card,
@@ -19,9 +21,10 @@ from medseg.bundle import (
 )
 from medseg.dataset.description import Channel
 from medseg.dataset.plan import Plan, ZScore
-from medseg.errors import CorruptBundle, UnknownBundle
+from medseg.errors import BundleError, CorruptBundle, UnknownBundle
 from medseg.networks.build import build
 from medseg.specs import AugmentSpec, Budget, LossSpec, PlainUNetSpec, RecipeSpec, WindowSpec
+from medseg.specs.postprocess import FilledHolesSpec, MinimumVolumeSpec
 from medseg.volume.labels import Label
 
 
@@ -197,3 +200,51 @@ def test_no_pickle_in_the_folder(bundle: Bundle, tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "b").iterdir())
     assert names == ["bundle.json", "model_card.md", "weights.safetensors"]
     assert json.loads((tmp_path / "b" / "bundle.json").read_text())["members"] == 2
+
+
+@pytest.fixture
+def both(bundle: Bundle) -> Bundle:
+    """Two configurations with a temperature each, and steps that follow."""
+    plan = bundle.plan.model_copy(update={"spacing_mm": (2.0, 2.0, 2.0), "dataset": "Coarse"})
+    torch.manual_seed(7)
+    coarse = Configuration(plan, (dict(build(plan.network).state_dict()),), 1.5)
+    steps = (
+        MinimumVolumeSpec(structure="core", volume_ml=0.2),
+        FilledHolesSpec(structure="shell"),
+    )
+    return replace(bundle, temperature=1.25, postprocessing=steps, further=(coarse,))
+
+
+def test_configurations_and_what_follows_come_back_equal(both: Bundle, tmp_path: Path) -> None:
+    save_bundle(both, tmp_path / "b")
+    loaded = load_bundle(tmp_path / "b")
+    assert loaded.postprocessing == both.postprocessing
+    assert [c.temperature for c in loaded.configurations] == [1.25, 1.5]
+    assert [len(c.members) for c in loaded.configurations] == [2, 1]
+    for before, after in zip(both.configurations, loaded.configurations, strict=True):
+        assert after.plan == before.plan
+        for a, b in zip(before.members, after.members, strict=True):
+            assert a.keys() == b.keys()
+            assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not build_members(loaded.further[0])[0].training
+    description = json.loads((tmp_path / "b/bundle.json").read_text())
+    assert description["format"] == 2
+    card = (tmp_path / "b/model_card.md").read_text()
+    assert "3 members" in card
+    assert "- Of core, connected parts below 0.2 ml go.\n- Holes in shell are filled." in card
+    assert "temperature of 1.25 and 1.5" in card
+
+
+def test_a_bundle_without_them_is_written_as_it_always_was(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "b")
+    description = json.loads((tmp_path / "b/bundle.json").read_text())
+    assert description["format"] == 1
+    assert not {"temperature", "postprocessing", "further"} & set(description)
+    assert "After the networks" not in (tmp_path / "b/model_card.md").read_text()
+
+
+def test_configurations_find_the_same_structures(both: Bundle) -> None:
+    plan = both.plan.model_copy(update={"labels": both.plan.labels[:1]})
+    other = replace(both.further[0], plan=plan)
+    with pytest.raises(BundleError, match="same channels and labels"):
+        replace(both, further=(other,))

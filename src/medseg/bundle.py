@@ -3,7 +3,8 @@
 A bundle is a folder:
 
 * `bundle.json`: plan, provenance, validation figures, and the SHA-256 of the weights
-* `weights.safetensors`: tensors named "0.stem.weight"; members 0, 1, ... are an ensemble
+* `weights.safetensors`: tensors named "0.stem.weight"; members 0, 1, ... are an ensemble, those of
+  further configurations counted on
 * `model_card.md`: the same for people, with intended use and limits
 
 Nothing is pickled. Bundles in the box lie in `medseg/models/` and are found by name.
@@ -12,6 +13,7 @@ Nothing is pickled. Bundles in the box lie in `medseg/models/` and are found by 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +24,27 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from medseg.card import model_card
 from medseg.dataset.plan import Plan
-from medseg.errors import CorruptBundle, UnknownBundle
+from medseg.errors import BundleError, CorruptBundle, UnknownBundle
 from medseg.files import atomic_folder
 from medseg.networks.build import build
 from medseg.networks.network import Network
 from medseg.specs import FROZEN
+from medseg.specs.postprocess import PostprocessSpec
 from medseg.volume.labels import Labels
+
+__all__ = [
+    "Bundle",
+    "Configuration",
+    "Provenance",
+    "build_member",
+    "build_members",
+    "builtin_bundles",
+    "load_bundle",
+    "model_card",
+    "save_bundle",
+]
 
 DESCRIPTION_FILE, WEIGHTS_FILE, CARD_FILE = "bundle.json", "weights.safetensors", "model_card.md"
 
@@ -75,12 +91,26 @@ class Provenance(BaseModel):
     validation_cases: tuple[str, ...] = ()
 
 
-class _Description(BaseModel):
-    """The content of `bundle.json`."""
+class _Further(BaseModel):
+    """A further configuration in `bundle.json`."""
 
     model_config = FROZEN
 
-    format: Literal[1] = 1
+    plan: Plan
+    members: int = Field(ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class _Description(BaseModel):
+    """The content of `bundle.json`.
+
+    Format 1 is one configuration whose masks and probabilities are left as the networks give them;
+    its file has none of the last three fields.
+    """
+
+    model_config = FROZEN
+
+    format: Literal[1, 2] = 1
     plan: Plan
     provenance: Provenance
     metrics: dict[str, Any]
@@ -88,6 +118,29 @@ class _Description(BaseModel):
     members: int = Field(ge=1)
     weights_dtype: WeightsDtype
     weights_sha256: str
+    temperature: float = Field(default=1.0, gt=0)
+    postprocessing: tuple[PostprocessSpec, ...] = ()
+    further: tuple[_Further, ...] = ()
+
+
+_FORMAT_2 = {"temperature", "postprocessing", "further"}
+"""Fields that format 1 does not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """Networks of one plan: their mean is one opinion.
+
+    Attributes:
+        plan: How a case is prepared and the network built.
+        members: One state dict for each network, float32 on the CPU; several are an ensemble.
+        temperature: What logarithms of probabilities are divided by, so that they mean what they
+            say; see `medseg.inference.quality`.
+    """
+
+    plan: Plan
+    members: tuple[Mapping[str, Tensor], ...]
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +155,13 @@ class Bundle:
         volume_ranges_ml: For each label name, the volumes between which training cases lie.
         folder: Where it was read from; None before it was saved.
         weights_sha256: SHA-256 of the weights file; empty before it was saved.
+        temperature: As in `Configuration`.
+        postprocessing: What is done to each mask, in this order.
+        further: Configurations that are averaged with the first one, which the fields above
+            describe. All of them see the same channels and find the same structures.
+
+    Raises:
+        BundleError: If a further configuration is for other channels or labels.
     """
 
     plan: Plan
@@ -111,6 +171,24 @@ class Bundle:
     volume_ranges_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     folder: Path | None = None
     weights_sha256: str = ""
+    temperature: float = 1.0
+    postprocessing: tuple[PostprocessSpec, ...] = ()
+    further: tuple[Configuration, ...] = ()
+
+    def __post_init__(self) -> None:
+        for other in self.further:
+            plan = other.plan
+            if plan.channels != self.plan.channels or plan.labels != self.plan.labels:
+                raise BundleError(
+                    "All configurations of a bundle are for the same channels and labels.",
+                    received=f"{self.plan.config} and {plan.config} that differ in them",
+                    cure="Train them on the same data set.",
+                )
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """All of them, the first one first."""
+        return (Configuration(self.plan, self.members, self.temperature), *self.further)
 
     @property
     def labels(self) -> Labels:
@@ -143,12 +221,21 @@ def save_bundle(bundle: Bundle, folder: Path, *, weights_dtype: WeightsDtype = "
     weights = save_tensors(
         {
             f"{n}.{name}": _stored(tensor, dtype)
-            for n, member in enumerate(bundle.members)
+            for n, member in enumerate(m for one in bundle.configurations for m in one.members)
             for name, tensor in member.items()
         }
     )
     saved = replace(bundle, folder=folder, weights_sha256=hashlib.sha256(weights).hexdigest())
+    further = tuple(
+        _Further(plan=one.plan, members=len(one.members), temperature=one.temperature)
+        for one in saved.further
+    )
+    is_new = saved.temperature != 1.0 or bool(saved.postprocessing or further)
     description = _Description(
+        format=2 if is_new else 1,
+        temperature=saved.temperature,
+        postprocessing=saved.postprocessing,
+        further=further,
         plan=saved.plan,
         provenance=saved.provenance,
         metrics=dict(saved.metrics),
@@ -159,7 +246,8 @@ def save_bundle(bundle: Bundle, folder: Path, *, weights_dtype: WeightsDtype = "
     )
     with atomic_folder(folder) as temporary:
         (temporary / WEIGHTS_FILE).write_bytes(weights)
-        (temporary / DESCRIPTION_FILE).write_text(description.model_dump_json(indent=1), "utf-8")
+        text = description.model_dump_json(indent=1, exclude=None if is_new else _FORMAT_2)
+        (temporary / DESCRIPTION_FILE).write_text(text, "utf-8")
         (temporary / CARD_FILE).write_text(model_card(saved), "utf-8")
     return saved
 
@@ -174,10 +262,20 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     folder = _find(name_or_path)
     description = _read_description(folder)
     weights = _read_weights(folder, description)
+    counts = [description.members, *(one.members for one in description.further)]
+    members = iter(_split_members(weights, sum(counts), folder))
+    first = tuple(islice(members, description.members))
+    further = tuple(
+        Configuration(one.plan, tuple(islice(members, one.members)), one.temperature)
+        for one in description.further
+    )
     return Bundle(
         plan=description.plan,
         provenance=description.provenance,
-        members=_split_members(weights, description.members, folder),
+        members=first,
+        temperature=description.temperature,
+        postprocessing=description.postprocessing,
+        further=further,
         metrics=description.metrics,
         volume_ranges_ml=description.volume_ranges_ml,
         folder=folder,
@@ -192,14 +290,27 @@ def builtin_bundles() -> tuple[str, ...]:
 
 
 def build_member(bundle: Bundle, n: int = 0) -> Network:
-    """The n-th network with its weights, deployed for inference (eval mode, on the CPU).
+    """The n-th network of the first configuration; see `build_members`.
 
     Raises:
         CorruptBundle: If the weights do not fit the planned network.
     """
-    network = build(bundle.plan.network)
+    return _built(bundle.plan, bundle.members[n])
+
+
+def build_members(configuration: Configuration) -> tuple[Network, ...]:
+    """All networks with their weights, deployed for inference (eval mode, on the CPU).
+
+    Raises:
+        CorruptBundle: If the weights do not fit the planned network.
+    """
+    return tuple(_built(configuration.plan, weights) for weights in configuration.members)
+
+
+def _built(plan: Plan, weights: Mapping[str, Tensor]) -> Network:
+    network = build(plan.network)
     try:
-        network.load_state_dict(dict(bundle.members[n]))
+        network.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise CorruptBundle(
             "The weights of a bundle fit the network of its plan.",
@@ -207,80 +318,6 @@ def build_member(bundle: Bundle, n: int = 0) -> Network:
             cure="Copy the bundle again from its source, or train it again.",
         ) from error
     return network.deployed()
-
-
-def model_card(bundle: Bundle) -> str:
-    """The bundle's facts for people, as Markdown."""
-    plan, origin = bundle.plan, bundle.provenance
-    return _CARD.format(
-        name=bundle.name,
-        structures=", ".join(label.name for label in bundle.labels),
-        channels=", ".join(f"{c.name} ({c.modality or 'any'})" for c in plan.channels),
-        spacing=" x ".join(f"{mm:.3g}" for mm in plan.spacing_mm),
-        patch=" x ".join(str(n) for n in plan.patch_size),
-        kind=f"{plan.network.kind}, {plan.config}",
-        members="1 member" if len(bundle.members) == 1 else f"{len(bundle.members)} members",
-        batch=plan.recipe.batch_size,
-        cases=len(origin.training_cases),
-        licence=origin.data_licence or "not stated",
-        command=f"Command: `{origin.command}`" if origin.command else "Made by a library call",
-        origin=origin,
-        figures=_figures(bundle),
-    )
-
-
-_CARD = """# {name}
-
-Segments {structures} in images of the channels {channels}.
-
-## Intended use
-
-Research, and support of people who check each mask. It is not a medical device and makes no
-diagnosis.
-
-## Limits
-
-- It has seen {cases} cases of {origin.data_name} and nothing else. Other scanners, protocols, ages
-  and diseases may lower its accuracy without a sign.
-- It works at {spacing} mm: structures much smaller than such a voxel are lost.
-- A mask whose volumes lie outside the ranges below deserves a second look.
-
-## Training
-
-- Data: {origin.data_name}; licence: {licence}; fingerprint {origin.data_hash:.12}
-- Network: {kind}, patch {patch}, {members}
-- {origin.steps} steps of {batch} patches, {origin.seconds:.0f} s on {origin.device},
-  {origin.precision}, seed {origin.seed}
-- medseg {origin.medseg_version}, {origin.created}
-- {command}
-
-## Validation
-
-{figures}
-"""
-
-
-def _figures(bundle: Bundle) -> str:
-    dice: Mapping[str, float | None] = bundle.metrics.get("dice", {})
-    if not dice:
-        return "No validation figures were recorded."
-    rows = [
-        f"Dice on {_measured_on(bundle)}.\n",
-        "| structure | Dice | volume in training, ml |\n|---|--:|--:|",
-    ]
-    for name, value in dice.items():
-        volume = " to ".join(f"{ml:.3g}" for ml in bundle.volume_ranges_ml.get(name, ()))
-        rows.append(f"| {name} | {'-' if value is None else f'{value:.4f}'} | {volume} |")
-    return "\n".join(rows)
-
-
-def _measured_on(bundle: Bundle) -> str:
-    """How many cases of which kind: "18 cases that were held out", "1 case that was held out"."""
-    count = len(bundle.provenance.validation_cases)
-    kind = str(bundle.metrics.get("measured_on", "cases that were held out"))
-    if count == 1:
-        kind = kind.replace("cases", "case", 1).replace(" were ", " was ", 1)
-    return f"{count} {kind}"
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:

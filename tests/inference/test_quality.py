@@ -50,9 +50,28 @@ def test_it_is_the_formula():
     assert expected_dice(top_of(p), 3) == pytest.approx(expected, rel=1e-5)
 
 
+def test_temperature_is_that_of_the_logits():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(3, *SIZE)) * 3
+    p, cooled = (np.exp(z) / np.exp(z).sum(0) for z in (logits, logits / 1.7))
+    assert expected_dice(top_of(p), 3, temperature=1.7) == pytest.approx(
+        expected_dice(top_of(cooled), 3), rel=1e-4
+    )
+
+
+def test_two_configurations_count_alike():
+    label_map = label_map_of([(3, MIDDLE), (7, OTHER)])
+    firm, unsure = sure(label_map), top_of(sure(label_map).weights * 0.7 + 0.1)
+    one, other, both = (
+        estimate_quality(tops, label_map, volume_ranges_ml=WIDE, temperatures=[1.0] * len(tops))
+        for tops in ([firm], [unsure], [firm, unsure])
+    )
+    assert both.score == pytest.approx((one.score + other.score) / 2)
+
+
 def test_certainty_is_one_and_silence_is_none():
     label_map = label_map_of([(3, MIDDLE)])
-    quality = estimate_quality(sure(label_map), label_map, volume_ranges_ml=WIDE)
+    quality = estimate_quality([sure(label_map)], label_map, volume_ranges_ml=WIDE)
     assert quality.score == 1.0
     assert quality.expected_dice == {"liver": 1.0, "spleen": None}
     assert [flag.kind for flag in quality.flags] == ["nothing_found"]
@@ -61,54 +80,54 @@ def test_certainty_is_one_and_silence_is_none():
 def test_doubt_lowers_it():
     label_map = label_map_of([(3, MIDDLE), (7, OTHER)])
     p = sure(label_map).weights * 0.7 + 0.1
-    quality = estimate_quality(top_of(p), label_map, volume_ranges_ml=WIDE)
+    quality = estimate_quality([top_of(p)], label_map, volume_ranges_ml=WIDE)
     assert 0.3 < quality.score < 0.8
 
 
 def test_nothing_at_all_scores_zero():
     label_map = label_map_of([])
-    assert estimate_quality(sure(label_map), label_map, volume_ranges_ml={}).score == 0.0
+    assert estimate_quality([sure(label_map)], label_map, volume_ranges_ml={}).score == 0.0
 
 
 def test_a_structure_that_may_be_missing_is_not_flagged():
     label_map = label_map_of([(3, MIDDLE)])
     ranges = {"liver": (0.001, 1.0), "spleen": (0.0, 1.0)}
-    assert not estimate_quality(sure(label_map), label_map, volume_ranges_ml=ranges).flags
+    assert not estimate_quality([sure(label_map)], label_map, volume_ranges_ml=ranges).flags
 
 
 def test_a_volume_outside_training_is_flagged_with_both_numbers():
     label_map = label_map_of([(3, MIDDLE), (7, OTHER)])
     ranges = WIDE | {"liver": (1.2, 1.5)}
-    (flag,) = estimate_quality(sure(label_map), label_map, volume_ranges_ml=ranges).flags
+    (flag,) = estimate_quality([sure(label_map)], label_map, volume_ranges_ml=ranges).flags
     assert flag.kind == "outside_training_range"
     assert flag.what == "liver has 0.064 ml; in training cases it had 1.2 to 1.5 ml."
 
 
 def test_the_border_is_flagged_but_not_across_a_single_slice():
     label_map = label_map_of([(3, MIDDLE), (7, (slice(8, 12), slice(2, 4), slice(2, 4)))])
-    (flag,) = estimate_quality(sure(label_map), label_map, volume_ranges_ml=WIDE).flags
+    (flag,) = estimate_quality([sure(label_map)], label_map, volume_ranges_ml=WIDE).flags
     assert (flag.kind, flag.structure) == ("touches_border", "spleen")
     flat = Geometry.from_spacing((1.0, 1.0, 1.0), (12, 12, 1))
     slice_map = LabelMap(label_map_of([(3, MIDDLE)]).array[:, :, 3:4], flat, LABELS[:1])
     top = TopClasses.empty(2, flat)
     top.weights[:] = np.stack([slice_map.array != 3, slice_map.array == 3])
-    assert not estimate_quality(top, slice_map, volume_ranges_ml={}).flags
+    assert not estimate_quality([top], slice_map, volume_ranges_ml={}).flags
 
 
 def test_parts_are_flagged_unless_objects_are_counted():
     label_map = label_map_of([(3, MIDDLE), (3, OTHER)])
     ranges = WIDE | {"spleen": (0.0, 1.0)}
-    (flag,) = estimate_quality(sure(label_map), label_map, volume_ranges_ml=ranges).flags
+    (flag,) = estimate_quality([sure(label_map)], label_map, volume_ranges_ml=ranges).flags
     assert flag.what == "liver lies in 2 separate large parts."
     assert not estimate_quality(
-        sure(label_map), label_map, volume_ranges_ml=ranges, instances=True
+        [sure(label_map)], label_map, volume_ranges_ml=ranges, instances=True
     ).flags
 
 
 def test_a_speck_is_no_part():
     label_map = label_map_of([(3, MIDDLE), (3, (9, 9, 9))])
     ranges = WIDE | {"spleen": (0.0, 1.0)}
-    assert not estimate_quality(sure(label_map), label_map, volume_ranges_ml=ranges).flags
+    assert not estimate_quality([sure(label_map)], label_map, volume_ranges_ml=ranges).flags
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,6 +1,7 @@
 """A volume in, a label map in the volume's own space out."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -8,18 +9,18 @@ from typing import Literal
 import numpy as np
 import psutil
 
-from medseg.bundle import Bundle, build_member
+from medseg.bundle import Bundle
 from medseg.dataset.description import fit_picture
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import Preprocessed, network_grid, preprocess
 from medseg.errors import MissingDependency, WrongInput
 from medseg.inference.attention import AttentionMaps, require_gates, sweep_attention
-from medseg.inference.engine import Device, Precision, TorchEngine
-from medseg.inference.ensemble import Ensemble
+from medseg.inference.configured import Configured
+from medseg.inference.engine import Device, Precision
+from medseg.inference.postprocess import postprocessed
 from medseg.inference.quality import Quality, estimate_quality
-from medseg.inference.window import sweep
 from medseg.progress import SILENT, Progress
-from medseg.space.votes import SLOTS, TopClasses, vote
+from medseg.space.votes import SLOTS, TopClasses, vote, vote_together
 from medseg.types import IntArray
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
@@ -55,14 +56,15 @@ class Predictor:
     """A bundle, ready to segment.
 
     Args:
-        bundle: What to use; all its members are averaged.
+        bundle: What to use. The members of a configuration are averaged, then the configurations,
+            on the case's own grid; then comes the bundle's post-processing.
         engine: What runs it.
         device: Where it runs.
         precision: What it computes with; see `TorchEngine`.
         mirrors: Whether each window is also shown mirrored along every axis that was mirrored in
             training: up to eight times the work for a little accuracy (test-time augmentation).
         attention: Whether predictions also hold what attention gates let through: each window is
-            shown a second time.
+            shown a second time. Of several configurations the first one is looked into.
 
     Raises:
         BundleError: If attention is asked for and the network has no gates.
@@ -87,19 +89,16 @@ class Predictor:
             )
         self.bundle, self.precision, self.mirrors = bundle, precision, mirrors
         self.gate_names: tuple[str, ...] = ()
-        self.engines = tuple(
-            TorchEngine(build_member(bundle, n), device=device, precision=precision)
-            for n in range(len(bundle.members))
+        self.configured = tuple(
+            Configured(one, device=device, precision=precision, mirrors=mirrors)
+            for one in bundle.configurations
         )
-        plan = bundle.plan
+        self.engines = tuple(engine for one in self.configured for engine in one.engines)
+        self.ensemble = self.configured[0].ensemble
         if attention:
             network = self.engines[0].network
-            require_gates(network, kind=plan.network.kind, name=bundle.name)
+            require_gates(network, kind=bundle.plan.network.kind, name=bundle.name)
             self.gate_names = network.gate_names
-        axes = plan.augment.mirror.axes if mirrors else ()
-        self.ensemble = Ensemble(
-            self.engines, mirror_axes=[a for a in axes if a < plan.network.dims]
-        )
 
     def predict(self, volume: Volume, *, progress: Progress = SILENT) -> Prediction:
         """Segment one case.
@@ -113,27 +112,32 @@ class Predictor:
             DatasetError: If a voxel holds no finite number.
         """
         start = time.perf_counter()
-        plan = self.bundle.plan
-        volume = fit_picture(volume, plan.channels)
-        require_fitting(volume, plan)
-        require_room(volume.geometry, plan, maps=len(self.gate_names))
-        case = preprocess(volume, None, plan)
-        top = self._sweep(case, progress)
-        values = _values(vote(top, volume.geometry), plan.labels)
-        label_map = LabelMap(values, volume.geometry, plan.labels, volume.source)
+        volume = fit_picture(volume, self.bundle.plan.channels)
+        for one in self.configured:
+            require_fitting(volume, one.plan)
+            require_room(volume.geometry, one.plan, maps=len(self.gate_names))
+        first, *further = self.configured
+        case = preprocess(volume, None, first.plan)
+        tops = [first.sweep(case, progress=progress)]
+        for one in further:
+            tops.append(one.sweep(preprocess(volume, None, one.plan), progress=progress))
+        label_map = postprocessed(
+            voted(tops, volume, self.bundle.labels), self.bundle.postprocessing
+        )
         quality = estimate_quality(
-            top,
+            tops,
             label_map,
             volume_ranges_ml=self.bundle.volume_ranges_ml,
-            instances=plan.instances,
+            instances=first.plan.instances,
+            temperatures=[one.temperature for one in self.configured],
         )
         attention = self._attention(case, progress) if self.gate_names else None
         seconds = time.perf_counter() - start
         return Prediction(label_map, label_map.volumes_ml(), quality, seconds, attention)
 
     def predict_preprocessed(self, case: Preprocessed, *, progress: Progress = SILENT) -> IntArray:
-        """Class indices on the network's grid, shape (I, J, K): for validation in training."""
-        top = self._sweep(case, progress)
+        """Class indices on the first configuration's grid, (I, J, K): for looks in training."""
+        top = self.configured[0].sweep(case, progress=progress)
         return vote(top, top.geometry)
 
     def _attention(self, case: Preprocessed, progress: Progress) -> AttentionMaps:
@@ -146,16 +150,17 @@ class Predictor:
         )
         return AttentionMaps(self.gate_names, maps, case.geometry, case.original)
 
-    def _sweep(self, case: Preprocessed, progress: Progress) -> TopClasses:
-        plan = self.bundle.plan
-        return sweep(
-            case.image,
-            self.ensemble,
-            plan.window,
-            classes=plan.network.classes,
-            geometry=case.geometry,
-            progress=progress,
-        )
+
+def voted(tops: Sequence[TopClasses], volume: Volume, labels: Labels) -> LabelMap:
+    """The mask that opinions elect together, on the grid of the case.
+
+    Args:
+        tops: What each configuration says, on its own grid; each counts alike.
+        volume: The case.
+        labels: The structures; the n-th is class n + 1.
+    """
+    values = _values(vote_together(tops, volume.geometry), labels)
+    return LabelMap(values, volume.geometry, labels, volume.source)
 
 
 def require_fitting(volume: Volume, plan: Plan) -> None:
