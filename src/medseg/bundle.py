@@ -72,6 +72,8 @@ class Provenance(BaseModel):
         precision: Arithmetic of the training: "fp32", "bf16" or "fp16".
         training_cases: Cases that any member saw.
         validation_cases: Cases that the figures in `metrics` were measured on.
+        started_from: Name and first digits of the SHA-256 of the bundle whose weights it started
+            from; empty for weights that were drawn.
     """
 
     model_config = FROZEN
@@ -89,6 +91,7 @@ class Provenance(BaseModel):
     precision: str = "fp32"
     training_cases: tuple[str, ...] = ()
     validation_cases: tuple[str, ...] = ()
+    started_from: str = ""
 
 
 class _Further(BaseModel):
@@ -194,6 +197,11 @@ class Bundle:
     def labels(self) -> Labels:
         """The structures that it finds; the n-th is class n + 1 of the network."""
         return self.plan.labels
+
+    @property
+    def identity(self) -> str:
+        """Name and the first digits of the SHA-256 of its weights."""
+        return f"{self.name} {self.weights_sha256[:12] or '(not saved)'}"
 
     @property
     def name(self) -> str:

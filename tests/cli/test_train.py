@@ -106,3 +106,24 @@ def test_nothing_heavy_is_loaded_for_the_help() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert outcome.stdout.strip() == "[]"
+
+
+def test_a_training_starts_from_a_bundle_or_says_why_it_cannot(raw: Path, tmp_path: Path) -> None:
+    words = [str(raw), "--epochs", "1", "--precision", "fp32", "--device", "cpu"]
+    first = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "one"), "--seed", "3"])
+    assert first.exit_code == 0, first.output
+    again = [*words, "--start-from", str(tmp_path / "one")]
+    second = CliRunner().invoke(app, [*again, "--out", str(tmp_path / "two"), "--seed", "3"])
+    assert second.exit_code == 0, second.output
+    assert "Weights start from raw " in " ".join(second.stderr.split())
+    origin = json.loads((tmp_path / "two/bundle/bundle.json").read_text())["provenance"]
+    assert origin["started_from"].startswith("raw ")
+    other = CliRunner().invoke(app, [*again, "--out", str(tmp_path / "three"), "--arch", "unet"])
+    assert other.exit_code == 1
+    assert "error [bundle]:" in other.stderr
+    assert "own kind" in " ".join(other.stderr.split())
+    nowhere = [*words, "--start-from", str(tmp_path / "none"), "--out", str(tmp_path / "four")]
+    missing = CliRunner().invoke(app, nowhere)
+    assert missing.exit_code == 1
+    assert "error [bundle-unknown]:" in missing.stderr
+    assert not (tmp_path / "four").exists()

@@ -56,6 +56,10 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     plan: Annotated[Path | None, typer.Option(help="A plan.json to use.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="A bundle of the same kind of network, whose weights to start from."),
+    ] = None,
     mlflow: Annotated[
         str | None, typer.Option(help="Also send curves there, such as sqlite:///runs.db.")
     ] = None,
@@ -74,17 +78,25 @@ def train(
 
         keep_freed_memory()
 
+        from medseg.bundle import load_bundle
         from medseg.dataset.plan import load_plan
         from medseg.training.run import RunFolder, RunSettings, arch_of
 
-        given = load_plan(plan) if plan else None
+        given, start = (
+            load_plan(plan) if plan else None,
+            load_bundle(start_from) if start_from else None,
+        )
+        if start is not None and given is None:
+            arch = arch or start.plan.network.kind
         settings = RunSettings(
             seconds=seconds, epochs=epochs, config=config, preset=preset, folds=chosen,
             arch=arch or arch_of(RunFolder(out), given, preset), device=device,
             precision=precision, seed=seed,
         )  # fmt: skip
         description = _opened(dataset, console, skip_faulty=skip_faulty)
-        bundle = _trained(description, out, settings, given, mlflow, console, resume=resume)
+        bundle = _trained(
+            description, out, settings, given, start, mlflow, console, resume=resume
+        )  # fmt: skip
         _report(bundle, out, console)
 
 
@@ -93,6 +105,7 @@ def _trained(
     out: Path,
     settings: "RunSettings",
     plan: "Plan | None",
+    start: "Bundle | None",
     mlflow: str | None,
     console: Console,
     *,
@@ -112,6 +125,7 @@ def _trained(
         out,
         settings,
         plan=plan,
+        start=start,
         resume=resume,
         clock=command_clock(_command_age()),
         trackers=trackers,

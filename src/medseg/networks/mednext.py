@@ -228,7 +228,7 @@ def upkern(network: MedNeXt, small: Mapping[str, Tensor]) -> None:
         Roy et al., MedNeXt, MICCAI 2023, section 2.3 (UpKern).
     """
     state = network.state_dict()
-    faults = [name for name in state if name not in small or not _grows(small[name], state[name])]
+    faults = [name for name in state if name not in small or not can_grow(small[name], state[name])]
     faults += [name for name in small if name not in state]
     if faults:
         raise BundleError(
@@ -239,10 +239,13 @@ def upkern(network: MedNeXt, small: Mapping[str, Tensor]) -> None:
     network.load_state_dict({name: _grown(small[name], state[name]) for name in state})
 
 
-def _grows(small: Tensor, large: Tensor) -> bool:
-    """Whether a tensor fits as it is, or is a depthwise kernel with another edge."""
-    is_kernel = small.ndim == large.ndim >= 4 and small.shape[:2] == large.shape[:2]
-    return small.shape == large.shape or (is_kernel and small.shape[1] == 1)
+def can_grow(small: Tensor, large: Tensor) -> bool:
+    """Whether a tensor fits as it is, or is a depthwise kernel with a smaller edge."""
+    if small.shape == large.shape:
+        return True
+    is_depthwise = small.ndim == large.ndim >= 4 and small.shape[:2] == large.shape[:2]
+    smaller = all(a <= b for a, b in zip(small.shape, large.shape, strict=False))
+    return is_depthwise and small.shape[1] == 1 and smaller
 
 
 def _grown(small: Tensor, large: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from medseg.bundle import Bundle, load_bundle
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.plan import Plan
 from medseg.errors import BudgetTooShort, TrainingError
+from medseg.networks.start import fresh_tensors
 from medseg.progress import SILENT, Progress
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.data import Batches
@@ -52,6 +53,7 @@ def train(
     settings: RunSettings,
     *,
     plan: Plan | None = None,
+    start: Bundle | None = None,
     resume: bool = False,
     clock: Clock | None = None,
     trackers: tuple[Tracker, ...] = (),
@@ -65,6 +67,7 @@ def train(
         folder: Where the run lies.
         settings: How long, which folds, where.
         plan: A plan to use instead of making one.
+        start: A bundle of the same kind of network, whose weights are started from.
         resume: Whether to go on with the run that is there.
         clock: Seconds of the command; starts now by default.
         trackers: Servers that keep curves.
@@ -73,11 +76,16 @@ def train(
 
     Raises:
         TrainingError: If training cannot start, go on or keep its numbers finite.
+        BundleError: If the weights of `start` do not fit the network.
         DatasetError: If the data cannot be used.
         CannotWrite: If the folder cannot be written.
     """
     run_folder = RunFolder(folder)
-    record = run_folder.open(settings, description, resume=resume)
+    if start is not None and plan is not None:
+        fresh_tensors(plan.network, start.plan.network)
+    record = run_folder.open(
+        settings, description, resume=resume, started_from=start.identity if start else ""
+    )
     if run_folder.is_finished:
         progress.note("This run is finished already.")
         return load_bundle(run_folder.bundle)
@@ -86,6 +94,7 @@ def train(
         record,
         description,
         plan=plan,
+        start=start,
         clock=clock or command_clock(),
         command=command,
         progress=progress,
@@ -103,7 +112,11 @@ def _train_fold(run: Run, journal: Journal, split: Split, *, share: float) -> Me
     begin, load = run.clock(), _load(run.machine)
     end = _end_of_fold(run, begin, share)
     learner = Learner(
-        run.plan, device=run.machine.device, precision=run.precision, seed=run.settings.seed
+        run.plan,
+        device=run.machine.device,
+        precision=run.precision,
+        seed=run.settings.seed,
+        start=run.start_of(split),
     )
     path = run.folder.checkpoint(split.fold)
     spent, finished = _restore(learner, path)

@@ -14,6 +14,7 @@ from medseg.errors import CannotResume, TrainingError
 from medseg.losses import build_loss
 from medseg.networks.build import build
 from medseg.networks.network import Network
+from medseg.networks.start import Start
 from medseg.specs import RecipeSpec
 from medseg.training.data import Batch
 from medseg.training.muon import Muon
@@ -45,14 +46,25 @@ class Learner:
         device: "cpu" or "cuda".
         precision: Arithmetic.
         seed: Seed of the first weights.
+        start: Weights to start from, instead of those that the seed gives.
     """
 
-    def __init__(self, plan: Plan, *, device: str, precision: Precision, seed: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        device: str,
+        precision: Precision,
+        seed: int,
+        start: Start | None = None,
+    ) -> None:
         self._recipe = plan.recipe
         self._fabric = Fabric(accelerator=device, devices=1, precision=_FABRIC_NAMES[precision])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build(plan.network)
+        if start is not None:
+            start.fill(network, plan.network)
         self._network = network.train().to(self._fabric.device)
         self._optimizer = _optimizer(self._network, plan.recipe, scaled=precision == "fp16")
         self._module, self._stepper = self._fabric.setup(self._network, self._optimizer)

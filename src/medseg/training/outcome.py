@@ -20,6 +20,7 @@ from medseg.training.prepare import Run, Split
 from medseg.training.validation import CaseDice, mean_dice, volume_ranges_ml
 
 HELD_OUT, TRAINED_ON = "cases that were held out", "training cases, for want of others"
+SEEN_BEFORE = "cases that the bundle it started from may have seen"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,7 @@ def _provenance(run: Run, members: Sequence[Member]) -> Provenance:
         precision=run.precision,
         training_cases=_seen(members),
         validation_cases=tuple(score.case for m in members for score in m.scores),
+        started_from=run.start.identity if run.start is not None else "",
     )
 
 
@@ -84,10 +86,9 @@ def _metrics(run: Run, members: Sequence[Member]) -> dict[str, Any]:
     steps = sum(member.trained.steps for member in members)
     training_seconds = sum(member.trained.training_seconds for member in members)
     samples = steps * run.plan.recipe.batch_size
-    held_out = all(member.split.is_held_out for member in members)
     return {
         "dice": mean_dice(scores),
-        "measured_on": HELD_OUT if held_out else TRAINED_ON,
+        "measured_on": _measured_on(run, members),
         "cases": [score.model_dump() for score in scores],
         "folds": [_fold_metrics(member) for member in members],
         "steps": steps,
@@ -102,6 +103,12 @@ def _metrics(run: Run, members: Sequence[Member]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "peak_memory_gb": round(max(member.trained.memory_gb for member in members), 3),
     }
+
+
+def _measured_on(run: Run, members: Sequence[Member]) -> str:
+    if not all(member.split.is_held_out for member in members):
+        return TRAINED_ON
+    return SEEN_BEFORE if run.has_seen_validation else HELD_OUT
 
 
 def _parameter_count(spec: NetworkSpec) -> int:

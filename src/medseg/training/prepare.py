@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from medseg.bundle import Bundle
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.fingerprint import take_fingerprint
 from medseg.dataset.folds import (
@@ -17,6 +18,7 @@ from medseg.dataset.folds import (
 from medseg.dataset.plan import Plan, load_plan, make_plan, save_plan
 from medseg.dataset.store import Store
 from medseg.errors import CannotResume, TrainingError
+from medseg.networks.start import Start, fresh_tensors
 from medseg.progress import Progress
 from medseg.specs import Budget
 from medseg.training.checkpoint import load_checkpoint
@@ -61,6 +63,7 @@ class Run:
         clock: Seconds of the command, those of earlier runs included.
         command: The command line, for the record.
         progress: Told of all that is done.
+        start: The bundle whose weights the networks start from; None for drawn ones.
     """
 
     folder: RunFolder
@@ -74,6 +77,22 @@ class Run:
     clock: Clock
     command: str
     progress: Progress = field(repr=False)
+    start: Bundle | None = None
+
+    @property
+    def has_seen_validation(self) -> bool:
+        """Whether the bundle that it starts from was trained on a case that judges."""
+        if self.start is None or self.start.provenance.data_name != self.description.name:
+            return False
+        seen = set(self.start.provenance.training_cases)
+        return any(seen & set(split.validation) for split in self.splits)
+
+    def start_of(self, split: Split) -> Start | None:
+        """The weights that the network of a fold starts from: one member for each, in turn."""
+        if self.start is None:
+            return None
+        members = self.start.members
+        return Start(self.start.plan.network, members[split.fold % len(members)])
 
 
 def prepare(
@@ -82,6 +101,7 @@ def prepare(
     description: DatasetDescription,
     *,
     plan: Plan | None,
+    start: Bundle | None = None,
     clock: Clock,
     command: str,
     progress: Progress,
@@ -93,6 +113,7 @@ def prepare(
         record: What was asked for, and chosen before.
         description: The data set.
         plan: A plan to use instead of making one.
+        start: A bundle whose weights the networks start from.
         clock: Seconds of this command.
         command: The command line, for the record.
         progress: Told of all that is done.
@@ -103,16 +124,20 @@ def prepare(
         progress.note("Too few cases to hold some out: Dice is measured on the training cases.")
     clock = _continued(clock, folder, splits)
     machine = probe_machine(choose_device(settings.device))
-    plan = _planned(folder, description, settings, machine, plan, progress)
+    plan = _planned(folder, description, settings, machine, plan, start, progress)
     precision = _precision(folder, record, plan, machine, progress)
     used = sorted({case for split in splits for case in (*split.training, *split.validation)})
     store = Store.build(
         folder.store, description, plan, ids=used, workers=machine.cores, progress=progress
     )
-    return Run(
+    run = Run(
         folder, settings, description, splits, plan, store, machine, precision, clock, command,
-        progress,
+        progress, start,
     )  # fmt: skip
+    if run.has_seen_validation:
+        progress.note("The bundle it starts from may have trained on cases that judge: Dice may be "
+                      "too high.")  # fmt: skip
+    return run
 
 
 def make_splits(
@@ -156,6 +181,7 @@ def _planned(
     settings: RunSettings,
     machine: Machine,
     given: Plan | None,
+    start: Bundle | None,
     progress: Progress,
 ) -> Plan:
     """The plan of this run: the one it began with, the one that was given, or a new one."""
@@ -181,8 +207,27 @@ def _planned(
             received=f"a plan of {plan.network.kind} and --arch {settings.arch}",
             cure="Leave --arch out, or make a plan of that kind: medseg plan DATASET --arch NAME.",
         )
+    if start is not None:
+        _note_start(start, plan, progress)
     save_plan(plan, folder.plan)
     return plan
+
+
+def _note_start(start: Bundle, plan: Plan, progress: Progress) -> None:
+    """Say what the network takes from a bundle.
+
+    Raises:
+        BundleError: If its weights do not fit.
+    """
+    fresh = fresh_tensors(plan.network, start.plan.network)
+    progress.note(
+        f"Weights start from {start.identity}"
+        + (
+            f"; drawn anew for {plan.network.classes} classes: {', '.join(fresh)}."
+            if fresh
+            else "."
+        )
+    )
 
 
 def _new_plan(

@@ -66,6 +66,7 @@ class RunRecord(BaseModel):
         cases_hash: SHA-256 over the ids of its cases.
         precision: The arithmetic that was chosen; None before it was.
         precision_why: Why, as one sentence.
+        started_from: The bundle whose weights it starts from; empty for none.
     """
 
     model_config = FROZEN
@@ -75,6 +76,7 @@ class RunRecord(BaseModel):
     cases_hash: str
     precision: Precision | None = None
     precision_why: str = ""
+    started_from: str = ""
 
 
 class RunFolder:
@@ -105,9 +107,20 @@ class RunFolder:
         write_text(self.record, record.model_dump_json(indent=1) + "\n")
 
     def open(
-        self, settings: RunSettings, description: DatasetDescription, *, resume: bool
+        self,
+        settings: RunSettings,
+        description: DatasetDescription,
+        *,
+        resume: bool,
+        started_from: str = "",
     ) -> RunRecord:
         """Begin a run here, or go on with the one that is here.
+
+        Args:
+            settings: What is asked for.
+            description: The data set.
+            resume: Whether to go on.
+            started_from: The bundle whose weights it starts from; empty for none.
 
         Raises:
             TrainingError: If another run is here and it is not to be resumed.
@@ -118,6 +131,7 @@ class RunFolder:
             settings=settings,
             dataset=description.name,
             cases_hash=hashlib.sha256(ids.encode()).hexdigest(),
+            started_from=started_from,
         )
         if resume:
             return self._resumed(asked)
@@ -192,6 +206,7 @@ def _differences(found: RunRecord, asked: RunRecord) -> list[str]:
 
     def facts(record: RunRecord) -> dict[str, Any]:
         cases = {"data set": record.dataset, "cases": record.cases_hash[:12]}
+        cases["start"] = record.started_from or "drawn weights"
         kind = "time" if record.settings.seconds else "epochs"
         return record.settings.model_dump(exclude={"seconds"}) | cases | {"budget": kind}
 
