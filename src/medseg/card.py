@@ -24,6 +24,7 @@ def model_card(bundle: "Bundle") -> str:
         licence=origin.data_licence or "not stated",
         command=f"Command: `{origin.command}`" if origin.command else "Made by a library call",
         origin=origin,
+        start=f"- Started from the weights of {origin.started_from}\n" * bool(origin.started_from),
         figures=_figures(bundle),
         afterwards=_afterwards(bundle),
     )
@@ -51,7 +52,7 @@ diagnosis.
 - Network: {kind}, patch {patch}, {members}
 - {origin.steps} steps of {batch} patches, {origin.seconds:.0f} s on {origin.device},
   {origin.precision}, seed {origin.seed}
-- medseg {origin.medseg_version}, {origin.created}
+{start}- medseg {origin.medseg_version}, {origin.created}
 - {command}
 
 ## Validation
