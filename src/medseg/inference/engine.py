@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medseg.errors import MissingDependency
+from medseg.inference.onednn import onednn_always
 from medseg.networks.layers import resized
 from medseg.networks.network import Network
 from medseg.types import FloatArray
@@ -169,7 +170,8 @@ def choose_device(device: Device) -> torch.device:
 def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     """Convolutions inside the block compute in this precision."""
     if precision == "fp32":
-        yield
+        with onednn_always(device):
+            yield
         return
     with torch.autocast(device.type, dtype=_TYPES[precision]):
         yield
