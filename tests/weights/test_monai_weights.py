@@ -3,7 +3,7 @@
 import pytest
 import torch
 from maps import assert_one_to_one
-from monai.networks.nets import SwinUNETR, UNETR
+from monai.networks.nets import UNETR, SwinUNETR
 
 from medseg.errors import WrongCheckpoint
 from medseg.weights import convert

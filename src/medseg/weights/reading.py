@@ -1,6 +1,7 @@
 """Checkpoint files of other programs, read without running anything that lies in them."""
 
 import codecs
+import errno
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "net
 
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What parallel and compiled networks, and Lightning's modules, put before every name."""
+
+_FOREIGN = ("GLOBAL", "Unsupported class")
+"""What torch says where a pickle asks for code that is not allowed."""
 
 _SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
 """What numpy's pickles call to make a number and an array; releases differ in where it lies."""
@@ -92,14 +96,18 @@ def _torch(path: Path) -> Any:
         with torch.serialization.safe_globals(_NUMPY):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error) and "allowed" not in str(error):
+        if not any(word in str(error) for word in _FOREIGN):
             raise _damaged(path, error) from error
         raise WrongCheckpoint(
             "A checkpoint is read without running what lies in it: tensors and plain values only.",
             received=f"{path.name}, which holds objects of a program",
             cure="Where its program is installed: torch.save(model.state_dict(), 'weights.pth').",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnicodeError) as error:
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise _damaged(path, error) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from error
 
 
