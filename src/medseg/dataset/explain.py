@@ -9,11 +9,13 @@ from medseg.dataset.cost import gmacs, parameter_count, training_memory_bytes
 from medseg.dataset.effort import Effort, step_seconds
 from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.rules import CROP_PAYS
+from medseg.dataset.scaling import LITE_WIDTH
 from medseg.dataset.topology import FULL_WIDTH
 from medseg.specs import (
     FROZEN,
     AugmentSpec,
     Budget,
+    LiteSpec,
     MedNeXtSpec,
     MedTSpec,
     NetworkSpec,
@@ -111,11 +113,14 @@ def _why_patch(choice: Choice, grid: GridSize) -> str:
 
 def _why_width(choice: Choice, budget: Budget) -> str:
     is_plain = isinstance(choice.network, PlainUNetSpec)
+    is_lite = isinstance(choice.network, LiteSpec)
+    if is_lite and choice.network.features[1] == LITE_WIDTH:
+        return "Its own width: it is meant to be fast, and more time does not widen it."
     if choice.width == FULL_WIDTH:
         return f"{'nnU-Net' if is_plain else 'The paper'}'s width: memory and time allow it."
     if choice.width == choice.full_width:
         return "The widest that the memory holds."
-    full = f"nnU-Net's {FULL_WIDTH}" if is_plain else "the paper's"
+    full = f"nnU-Net's {FULL_WIDTH}" if is_plain else "its own" if is_lite else "the paper's"
     seconds = duration(budget.seconds or 0)
     return f"Narrower than {full}: in {seconds} a wider one is not trained enough."
 

@@ -30,6 +30,9 @@ RESIDUAL_BLOCKS = (1, 3, 4, 6)
 """Blocks of the first encoder stages of nnU-Net's residual encoder; all further ones have 6."""
 
 
+LITE_WIDTH = 32
+"""Width of the first stage that `lite` computes on, whatever the time: it is meant to be fast."""
+
 LITE_GROWTH = 4
 """Widths of `lite` double up to four times the first; its logits are made from a quarter of it."""
 
@@ -61,16 +64,20 @@ def resenc_unet(shape: Topology, *, base: int, in_channels: int, classes: int) -
 
 
 def lite(shape: Topology, *, base: int, in_channels: int, classes: int) -> LiteSpec:
-    """Our network for real time: `base` is the width of the first stage that it computes on."""
-    widths = tuple(min(base * 2**n, LITE_GROWTH * base) for n in range(len(shape.strides) - 1))
+    """Our network for real time: of its full width where nnU-Net's would be at least half its own.
+
+    Its first stage has one convolution, all others two.
+    """
+    first = min(LITE_WIDTH, 2 * base * LITE_WIDTH // FULL_WIDTH)
+    widths = tuple(min(first * 2**n, LITE_GROWTH * first) for n in range(len(shape.strides) - 1))
     return LiteSpec(
         dims=dims_of(shape),
         in_channels=in_channels,
         classes=classes,
-        features=(max(2, base // LITE_GROWTH), *widths),
+        features=(max(2, first // LITE_GROWTH), *widths),
         kernels=shape.kernels[1:],
         strides=shape.strides,
-        encoder_convs=(2,) * len(widths),
+        encoder_convs=(1, *(2,) * (len(widths) - 1)),
     )
 
 

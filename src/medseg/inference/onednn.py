@@ -24,7 +24,7 @@ def onednn_always(device: torch.device) -> AbstractContextManager[object]:
     Args:
         device: Where the block computes; nothing changes on a GPU.
     """
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return _OneDnnAlways()
     return nullcontext()
 

@@ -47,5 +47,5 @@ class LiteSpec(StagedSettings):
             features=(8, 32, 64, 128, 128, 128),
             kernels=((3, 3, 3),) * 5,
             strides=((1, 1, 1), *((2, 2, 2),) * 5),
-            encoder_convs=(2,) * 5,
+            encoder_convs=(1, 2, 2, 2, 2),
         )
