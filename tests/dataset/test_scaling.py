@@ -1,4 +1,4 @@
-"""What is particular to the scaling of single kinds; all kinds are counted in test_network_costs."""
+"""What is particular to the scaling of one kind; test_network_costs.py counts them all."""
 
 import pytest
 

@@ -114,7 +114,7 @@ def _why_patch(choice: Choice, grid: GridSize) -> str:
 def _why_width(choice: Choice, budget: Budget) -> str:
     is_plain = isinstance(choice.network, PlainUNetSpec)
     is_lite = isinstance(choice.network, LiteSpec)
-    if is_lite and choice.network.features[1] == LITE_WIDTH:
+    if isinstance(choice.network, LiteSpec) and choice.network.features[1] == LITE_WIDTH:
         return "Its own width: it is meant to be fast, and more time does not widen it."
     if choice.width == FULL_WIDTH:
         return f"{'nnU-Net' if is_plain else 'The paper'}'s width: memory and time allow it."
