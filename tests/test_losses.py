@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medseg.losses import build_loss, nearest_labels, scale_weights, soft_dice
+from medseg.losses import RegionMembers, build_loss, nearest_labels, scale_weights, soft_dice
 from medseg.specs import LossSpec
 
 SMOOTH = 1e-5
@@ -129,3 +129,85 @@ def test_half_precision_is_summed_in_full():
     with torch.autocast("cpu", torch.bfloat16):
         assert loss(half, labels).dtype == torch.float32
         assert loss(half, labels).item() == pytest.approx(loss(half.double(), labels).item(), 1e-5)
+
+
+NESTED = ((1, 2, 3), (2, 3), (3,))
+REGIONS = LossSpec(kind="dice_bce")
+
+
+def test_regions_by_hand():
+    """Two voxels of classes 1 and 2, regions {1, 2} and {2}, probabilities written down."""
+    shares = torch.tensor([[[0.8, 0.6], [0.3, 0.9]]], dtype=torch.float64)
+    dice = [(2 * 1.4 + SMOOTH) / (1.4 + 2 + SMOOTH), (2 * 0.9 + SMOOTH) / (1.2 + 1 + SMOOTH)]
+    entropy = -sum(math.log(p) for p in (0.8, 0.6, 0.7, 0.9)) / 4
+    loss = build_loss(REGIONS, regions=((1, 2), (2,)))(shares.logit(), torch.tensor([[1, 2]]))
+    assert loss.item() == pytest.approx(entropy + 1 - sum(dice) / 2, rel=1e-12)
+
+
+def test_members_are_the_unions():
+    members = RegionMembers(NESTED)(torch.tensor([[0, 1, 2, 3, 4]]))
+    assert members.int().tolist() == [[[0, 1, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 1, 0]]]
+
+
+def test_perfect_regions_cost_nothing():
+    labels = torch.randint(0, 4, (2, 5, 5, 5))
+    logits = torch.where(RegionMembers(NESTED)(labels), 50.0, -50.0)
+    loss = build_loss(REGIONS, regions=NESTED)(logits, labels)
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_gradient_of_regions(batch_dice):
+    logits = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 4, (2, 3, 3))
+    spec = LossSpec(kind="dice_bce", batch_dice=batch_dice)
+    loss = build_loss(spec, regions=((1, 2), (2,)), ignored=3)
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), (logits,))
+
+
+KINDS = [(LossSpec(), ()), (REGIONS, NESTED)]
+
+
+@pytest.mark.parametrize(("spec", "regions"), KINDS)
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_ignored_voxels_change_neither_loss_nor_gradient(spec, regions, batch_dice):
+    spec = spec.model_copy(update={"batch_dice": batch_dice})
+    loss = build_loss(spec, regions=regions, ignored=4)
+    labels = torch.randint(0, 5, (2, 6, 6, 6))
+    channels = len(regions) or 4
+    one = torch.randn(2, channels, 6, 6, 6, dtype=torch.float64)
+    other = torch.where((labels == 4)[:, None], 100 * torch.randn_like(one), one)
+    gradients = []
+    values = []
+    for logits in (one, other):
+        logits.requires_grad_()
+        values.append(loss(logits, labels))
+        gradients.append(torch.autograd.grad(values[-1], logits)[0])
+    assert values[0].item() == values[1].item() > 0
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
+    assert not gradients[0].movedim(1, -1)[labels == 4].any()
+    assert gradients[0].movedim(1, -1)[labels != 4].any()
+
+
+@pytest.mark.parametrize(("spec", "regions"), KINDS)
+def test_ignored_voxels_are_as_if_they_were_not_there(spec, regions):
+    labels = torch.randint(0, 4, (1, 6, 4))
+    logits = torch.randn(1, len(regions) or 4, 6, 4, dtype=torch.float64)
+    labels[:, 4:] = 4
+    whole = build_loss(spec, regions=regions, ignored=4)(logits, labels)
+    part = build_loss(spec, regions=regions)(logits[:, :, :4], labels[:, :4])
+    assert whole.item() == pytest.approx(part.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("spec", "regions"), KINDS)
+@pytest.mark.parametrize("scales", [1, 3])
+def test_where_nothing_counts_the_loss_is_zero_and_so_is_its_gradient(spec, regions, scales):
+    channels = len(regions) or 4
+    logits = tuple(
+        torch.randn(2, channels, 8 >> n, 8 >> n, requires_grad=True) for n in range(scales)
+    )
+    labels = torch.full((2, 8, 8), 4)
+    value = build_loss(spec, regions=regions, ignored=4)(logits, labels)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert not logits[0].grad.any()

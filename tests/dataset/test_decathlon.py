@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from medseg.dataset.description import load_description, save_description
 from medseg.dataset.importers import open_dataset
-from medseg.errors import DatasetError, MedsegError
+from medseg.errors import DatasetError, LabelError, MedsegError
 
 
 def ids(description) -> list[str]:
@@ -73,13 +74,47 @@ def test_nnunet_regions_become_values(scans, opens):
     root = nnunet(scans(*files, labels=["labelsTr/p.nii.gz"]), labels=labels)
     description = opens(root)
     assert [(x.value, x.name) for x in description.labels] == [(1, "label_1"), (2, "core")]
-    assert "Regions" in description.notes[0]
+    assert not description.regions
+    assert "Without regions_class_order" in description.notes[0]
+
+
+NESTED = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
+
+
+def test_nnunet_regions_with_their_order_are_kept(scans, opens):
+    files = [f"imagesTr/p_000{c}.nii.gz" for c in range(2)]
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    root = nnunet(
+        scans(*files, labels=["labelsTr/p.nii.gz"]), labels=labels, regions_class_order=[1, 2]
+    )
+    description = opens(root)
+    assert [(x.name, x.values, x.painted) for x in description.regions] == [
+        ("whole", (1, 2), 1),
+        ("core", (2,), 2),
+    ]
+    assert not description.notes
+    save_description(description, root / "described")
+    assert load_description(root / "described") == description
+
+
+def test_nnunet_ignored_voxels_are_no_structure(scans, opens):
+    files = [f"imagesTr/p_000{c}.nii.gz" for c in range(2)]
+    root = nnunet(
+        scans(*files, labels=["labelsTr/p.nii.gz"]), labels=NESTED, regions_class_order=[1, 2, 3]
+    )
+    description = opens(root)
+    assert description.ignored_value == 4
+    assert [x.value for x in description.labels] == [1, 2, 3]
+    assert [x.name for x in description.regions] == ["whole", "core", "enhancing"]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": {"background": 0, "x": 1, "ignore": 2}}, "Every voxel of a training label"),
+        ({"labels": {"background": 0, "x": 2, "ignore": 1}}, "higher than that of every"),
+        ({"labels": {"background": 0, "x": 1, "ignore": "no"}}, "whole numbers"),
+        ({"labels": NESTED, "regions_class_order": [1, 2]}, "one value for each region"),
+        ({"labels": NESTED, "regions_class_order": 1}, "one value for each region"),
         ({"labels": {"background": 0}}, "names its labels"),
         ({"labels": {"background": 0, "x": "one"}}, "whole numbers"),
         ({"channel_names": {}}, "names its channels"),
@@ -90,6 +125,15 @@ def test_nnunet_that_cannot_be_used_is_refused(scans, changes, message):
     files = [f"imagesTr/p_000{c}.nii.gz" for c in range(2)]
     root = nnunet(scans(*files, labels=["labelsTr/p.nii.gz"]), **changes)
     with pytest.raises(DatasetError, match=message):
+        open_dataset(root)
+
+
+def test_nnunet_regions_in_an_order_that_hides_one_are_refused(scans):
+    files = [f"imagesTr/p_000{c}.nii.gz" for c in range(2)]
+    root = nnunet(
+        scans(*files, labels=["labelsTr/p.nii.gz"]), labels=NESTED, regions_class_order=[3, 2, 1]
+    )
+    with pytest.raises(LabelError, match="inner ones over the outer ones"):
         open_dataset(root)
 
 

@@ -39,6 +39,7 @@ def plan(patch=(6, 6, 6), foreground_share=0.5, augment=QUIET):
         channels=("mr",),
         augment=augment,
         recipe=SimpleNamespace(foreground_share=foreground_share),
+        ignored_value=None,
     )
 
 
@@ -100,3 +101,24 @@ def test_slices_of_a_volume_are_samples_of_a_2d_plan(case):
     image, labels = training_sample(case, setting, np.random.default_rng(3))
     assert image.shape == (1, 8, 8, 1)
     assert labels.shape == (8, 8, 1)
+
+
+def test_where_voxels_are_ignored_each_patch_meets_one_that_is_not():
+    """Two scribbles of 4 + 12 voxels in 24 000: patches are drawn around each voxel alike."""
+    labels = np.full((40, 30, 20), 3)
+    labels[3, 3, 3:7], labels[30, 8:20, 15] = 1, 0
+    case, generator = Case(labels), np.random.default_rng(0)
+    found = []
+    for _ in range(200):
+        centre = draw_centre(case, (6, 6, 6), 0.0, generator, only_judged=True)
+        box = tuple(slice(c - 3, c + 3) for c in centre)
+        assert (labels[box] < 3).any()
+        found.append((labels[box] == 1).any())
+    assert np.mean(found) == pytest.approx(4 / 16, abs=0.1)
+
+
+def test_a_case_of_which_nothing_is_judged_gives_patches_all_the_same():
+    case = Case(np.full((8, 8, 8), 3))
+    assert case.class_voxels == (0, 0, 0)
+    centre = draw_centre(case, (6, 6, 6), 0.5, np.random.default_rng(0), only_judged=True)
+    assert all(3 <= c <= 5 for c in centre)

@@ -155,9 +155,22 @@ def _facts(description: "DatasetDescription") -> dict[str, object]:
         "channels": [channel.model_dump() for channel in description.channels],
         "labels": {label.name: label.value for label in description.labels},
         "instances": description.instances,
+        "regions": {region.name: region.values for region in description.regions},
+        "ignored_value": description.ignored_value,
         "licence": description.licence,
         "notes": list(description.notes),
     }
+
+
+def _further_rows(description: "DatasetDescription") -> list[tuple[str, str]]:
+    """Regions and ignored voxels, where there are any."""
+    rows = []
+    if description.regions:
+        unions = (f"{x.name} = {', '.join(map(str, x.values))}" for x in description.regions)
+        rows.append(("regions", "; ".join(unions)))
+    if description.ignored_value is not None:
+        rows.append(("ignored", f"voxels of value {description.ignored_value}"))
+    return rows
 
 
 def _show(console: Console, description: "DatasetDescription") -> None:
@@ -172,6 +185,7 @@ def _show(console: Console, description: "DatasetDescription") -> None:
             ("patients", str(facts["patients"] or "not known: each case counts as one")),
             ("channels", ", ".join(channels)),
             ("labels", ", ".join(labels)),
+            *_further_rows(description),
             ("licence", description.licence or "not stated"),
         ],
     )

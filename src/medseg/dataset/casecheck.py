@@ -14,6 +14,7 @@ from medseg.errors import DatasetError, DifferentSpace, LabelError, MedsegError
 from medseg.types import AnyArray, SpacingMm
 from medseg.volume.geometry import Geometry
 from medseg.volume.io import read_volume
+from medseg.volume.regions import with_ignored
 from medseg.volume.volume import Volume, distinct_values
 
 
@@ -183,8 +184,10 @@ def _judge_values(
         if finding.severity == "error":
             return
     values = distinct_values(array)
-    facts.values = frozenset(values - {0})
-    allowed = {0, *(label.value for label in description.labels)}
+    ignored = description.ignored_value
+    known = with_ignored(description.labels, ignored)
+    facts.values = frozenset(values - {0, ignored})
+    allowed = {0, *(label.value for label in known)}
     unknown = sorted(values - allowed) if not description.instances else []
     if unknown:
         shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
@@ -196,7 +199,16 @@ def _judge_values(
                 "Name these values in the data set's labels, or relabel the file.",
             )
         )
-    if not facts.values:
+    if values == {ignored}:
+        facts.findings.append(
+            Finding(
+                "nothing judged",
+                f"every voxel of {path.name} is ignored (value {ignored})",
+                "Draw a part of it, or take the case out: nothing can be learnt from it.",
+                "warning",
+            )
+        )
+    elif not facts.values:
         facts.findings.append(
             Finding(
                 "empty label",

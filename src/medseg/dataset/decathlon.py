@@ -10,6 +10,7 @@ from medseg.dataset.values import value_names
 from medseg.errors import DatasetError
 from medseg.volume.io import stem_of
 from medseg.volume.labels import Label, Labels, make_labels
+from medseg.volume.regions import IGNORED_NAME, PaintedRegion, Regions
 
 
 def find_decathlon(root: Path) -> DatasetDescription | None:
@@ -33,6 +34,7 @@ def find_decathlon(root: Path) -> DatasetDescription | None:
         labels=_labels(table),
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         unlabelled=tuple(sorted((c for c in tests if c.id not in known), key=lambda c: c.id)),
+        ignored_value=_ignored(table),
         licence=_licence(table),
     )
 
@@ -45,15 +47,20 @@ def find_nnunet(root: Path) -> DatasetDescription | None:
     channels = _channels(table, "channel_names")
     ending = str(table.get("file_ending") or ".nii.gz")
     cases = _listed_by_case(root, table) or _cases_in(root, "imagesTr", channels, ending)
+    labels, regions = _labels(table), _regions(table)
     notes: tuple[str, ...] = ()
-    if any(isinstance(value, list) for value in table["labels"].values()):
-        notes = ("Regions of several values are not kept: each value is a structure of its own.",)
+    if _unions(table) and not regions:
+        notes = (
+            "Without regions_class_order each value is a structure of its own, and no region.",
+        )
     return DatasetDescription(
         name=str(table.get("name") or root.name),
         channels=channels,
-        labels=_labels(table),
+        labels=labels,
         cases=tuple(cases),
         unlabelled=tuple(_cases_in(root, "imagesTs", channels, ending)),
+        regions=regions,
+        ignored_value=_ignored(table),
         licence=_licence(table),
         notes=notes,
     )
@@ -160,27 +167,70 @@ def _channels(table: dict[str, Any], key: str) -> tuple[Channel, ...]:
 
 
 def _labels(table: dict[str, Any]) -> Labels:
-    """Structures by value, background left out; nnU-Net's regions become their values."""
-    entries = table.get("labels")
-    if not isinstance(entries, dict) or len(entries) < 2:
-        raise DatasetError("A dataset.json names its labels.", received=repr(entries))
-    if "ignore" in entries:
-        raise DatasetError(
-            "Every voxel of a training label counts.",
-            received="a label 'ignore' in dataset.json",
-            cure="Relabel these voxels, or leave the cases out.",
-        )
-    regions = [value for value in entries.values() if isinstance(value, list)]
+    """Structures by value, background and ignored voxels left out; regions become their values."""
+    entries = _entries(table)
     single = {name: value for name, value in entries.items() if not isinstance(value, list)}
     try:
         names = value_names(single)
-        for value in sorted({int(value) for region in regions for value in region}):
+        for value in sorted({int(value) for union in _unions(table) for value in union}):
             names.setdefault(value, f"label_{value}")
+        ignored = _ignored(table)
     except (TypeError, ValueError) as error:
         raise DatasetError(
             "Labels of a dataset.json have whole numbers.", received=repr(entries)
         ) from error
-    return make_labels(Label(value=v, name=name) for v, name in names.items() if v != 0)
+    structures = {value: name for value, name in names.items() if value not in (0, ignored)}
+    if ignored is not None and ignored <= max(structures, default=0):
+        raise DatasetError(
+            "The value of ignored voxels is higher than that of every structure.",
+            received=f"'ignore': {ignored} beside {max(structures)}",
+            cure="Give the ignored voxels the highest value, in dataset.json and in the files.",
+        )
+    return make_labels(Label(value=v, name=name) for v, name in structures.items())
+
+
+def _entries(table: dict[str, Any]) -> dict[str, Any]:
+    """What a dataset.json calls labels."""
+    entries = table.get("labels")
+    if not isinstance(entries, dict) or len(entries) < 2:
+        raise DatasetError("A dataset.json names its labels.", received=repr(entries))
+    return entries
+
+
+def _unions(table: dict[str, Any]) -> list[list[Any]]:
+    """Lists of values, which nnU-Net has for regions."""
+    return [value for value in _entries(table).values() if isinstance(value, list)]
+
+
+def _ignored(table: dict[str, Any]) -> int | None:
+    """The value of voxels that do not count."""
+    value = _entries(table).get(IGNORED_NAME)
+    return None if value is None else int(str(value))
+
+
+def _regions(table: dict[str, Any]) -> Regions:
+    """nnU-Net's regions in the order they are painted; none where it does not say in which order.
+
+    A structure of one value among them is a region too.
+    """
+    order = table.get("regions_class_order")
+    if order is None or not _unions(table):
+        return ()
+    named = {
+        name: tuple(int(v) for v in (value if isinstance(value, list) else [value]))
+        for name, value in _entries(table).items()
+        if name != IGNORED_NAME and value not in (0, "0", [0])
+    }
+    if not isinstance(order, list) or [type(x) for x in order] != [int] * len(named):
+        raise DatasetError(
+            "regions_class_order of a dataset.json has one value for each region.",
+            received=f"{order!r} for {', '.join(named)}",
+            cure="Give each region the value that its voxels have in a mask, in the same order.",
+        )
+    return tuple(
+        PaintedRegion(name=name, values=values, painted=int(painted))
+        for (name, values), painted in zip(named.items(), order, strict=True)
+    )
 
 
 def _licence(table: dict[str, Any]) -> str:

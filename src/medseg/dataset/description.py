@@ -13,6 +13,7 @@ from medseg.files import write_text
 from medseg.specs import FROZEN
 from medseg.volume.io import read_label_map, read_volume
 from medseg.volume.labels import Labels, make_labels
+from medseg.volume.regions import Regions, require_regions, with_ignored
 from medseg.volume.volume import LabelMap, Volume
 
 FILE_NAME = "medseg-dataset.json"
@@ -61,13 +62,16 @@ class DatasetDescription(BaseModel):
         labels: Structures of every label file.
         cases: Cases with a label file, ordered by id.
         unlabelled: Cases without one.
+        regions: Unions of labels that networks find as a whole, in the order they are painted; none
+            where each label is found for itself.
+        ignored_value: What voxels hold that nobody has judged; None where all are judged.
         instances: Whether label files number objects: then every value above 0 is the one label.
         licence: Under which terms the data may be used; "" where nothing is said.
         notes: What the importer decided, one sentence each.
 
     Raises:
         DatasetError: If ids are not unique, or a case has another number of images.
-        LabelError: If values or names of labels are not unique.
+        LabelError: If values or names of labels are not unique, or regions cannot be painted.
     """
 
     model_config = FROZEN
@@ -79,12 +83,16 @@ class DatasetDescription(BaseModel):
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...] = ()
     instances: bool = False
+    regions: Regions = ()
+    ignored_value: int | None = Field(default=None, ge=1)
     licence: str = ""
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> "DatasetDescription":
         make_labels(self.labels)
+        with_ignored(self.labels, self.ignored_value)
+        require_regions(self.regions, self.labels)
         seen: set[str] = set()
         for case in self.all_cases:
             if case.id in seen:
@@ -140,7 +148,7 @@ def read_case(description: DatasetDescription, case: Case) -> Volume:
 
 
 def read_case_label(description: DatasetDescription, case: Case) -> LabelMap:
-    """The label map of a case, with the data set's labels.
+    """The label map of a case, with the data set's labels; ignored voxels have one called "ignore".
 
     Where label files number objects, every object becomes the one label.
 
@@ -154,7 +162,9 @@ def read_case_label(description: DatasetDescription, case: Case) -> LabelMap:
         raise DatasetError("This case has no label file.", received=case.id)
     _require(case.label, case)
     if not description.instances:
-        return read_label_map(case.label, description.labels)
+        return read_label_map(
+            case.label, with_ignored(description.labels, description.ignored_value)
+        )
     objects = read_label_map(case.label)
     array = np.where(objects.array > 0, description.labels[0].value, 0).astype(np.uint16)
     return LabelMap(array, objects.geometry, description.labels, objects.source)

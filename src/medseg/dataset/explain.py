@@ -16,6 +16,7 @@ from medseg.specs import (
     AugmentSpec,
     Budget,
     LiteSpec,
+    LossSpec,
     MedNeXtSpec,
     MedTSpec,
     NetworkSpec,
@@ -52,6 +53,20 @@ def crop_reason(fingerprint: Fingerprint) -> Reason:
     why = f"{1 - share:.1%} of the median case is empty border"
     why += ", so z-scores leave zeros out." if share < CROP_PAYS else "."
     return Reason(what="empty borders", value="cut off", why=why)
+
+
+def structure_reasons(fingerprint: Fingerprint) -> tuple[Reason, ...]:
+    """What is found as regions and what does not count; nothing where neither is."""
+    reasons = []
+    if fingerprint.regions:
+        names = ", ".join(region.name for region in fingerprint.regions)
+        why = f"Regions may overlap, so each has an output of its own; painted in order: {names}."
+        reasons.append(Reason(what="regions", value=f"{len(fingerprint.regions)} regions", why=why))
+    if fingerprint.ignored_value is not None:
+        why = "Nobody has judged them: they count in no loss and no Dice, and no patch seeks them."
+        value = f"voxels of value {fingerprint.ignored_value}"
+        reasons.append(Reason(what="ignored", value=value, why=why))
+    return tuple(reasons)
 
 
 def network_reasons(
@@ -147,6 +162,12 @@ def network_words(network: NetworkSpec) -> str:
 def recipe_words(spec: RecipeSpec) -> str:
     """Optimiser, rate and schedule."""
     return f"{spec.optimizer} {spec.learning_rate:g}, {spec.schedule}"
+
+
+def loss_words(spec: LossSpec) -> str:
+    """The two terms of a loss."""
+    entropy = "cross-entropy" if spec.kind == "dice_ce" else "binary cross-entropy"
+    return f"Dice and {entropy}"
 
 
 def mirror_words(spec: AugmentSpec) -> str:

@@ -30,6 +30,7 @@ from medseg.progress import SILENT, Progress
 from medseg.specs import FROZEN
 from medseg.types import AnyArray, GridSize, SpacingMm
 from medseg.volume.labels import Labels
+from medseg.volume.regions import Regions
 from medseg.volume.volume import LabelMap, Volume
 
 ORIENTATION = "RAS"
@@ -75,8 +76,11 @@ class Fingerprint(BaseModel):
         statistics: Foreground intensities of each channel.
         labels: The structures.
         instances: Whether label files number objects of one structure.
+        regions: Unions of labels that networks find as a whole, in the order they are painted.
+        ignored_value: What voxels hold that nobody has judged; they are counted nowhere.
         class_voxels: Mean voxels of each class in a case; background, which is class 0, first.
-        foreground_share: Share of voxels (after cutting) that hold any structure, mean of cases.
+        foreground_share: Share of judged voxels (after cutting) that hold any structure, mean of
+            cases.
         nonzero_share: Share of voxels that cutting empty borders leaves, median of cases.
         data_hash: SHA-256 over names, sizes and labels of all cases.
     """
@@ -91,6 +95,8 @@ class Fingerprint(BaseModel):
     statistics: tuple[ChannelStatistics, ...]
     labels: Labels
     instances: bool = False
+    regions: Regions = ()
+    ignored_value: int | None = None
     class_voxels: tuple[float, ...]
     foreground_share: float
     nonzero_share: float
@@ -183,14 +189,17 @@ def _case_facts(description: DatasetDescription, case: Case, share: int) -> _Cas
     volume, label_map = volume.reoriented(ORIENTATION), label_map.reoriented(ORIENTATION)
     volume.geometry.require_same_space(label_map.geometry, what=f"image and label of {case.id}")
     _, size = bounding_box(nonzero_mask(volume))
+    ignored = description.ignored_value
     foreground = label_map.array > 0
+    if ignored is not None:
+        foreground &= label_map.array != ignored
     moments, sample = _intensities(volume.array, foreground, share)
     i, j, k = (round(s, 6) for s in volume.spacing_mm)
     return _CaseFacts(
         spacing_mm=(i, j, k),
         grid_size=size,
         nonzero_share=float(np.prod(size) / np.prod(volume.geometry.grid_size)),
-        class_voxels=_class_voxels(label_map, description.labels, int(np.prod(size))),
+        class_voxels=_class_voxels(label_map, description.labels, int(np.prod(size)), ignored),
         moments=moments,
         sample=sample,
         digest=_digest(case, volume, label_map),
@@ -215,10 +224,14 @@ def _intensities(
     return np.array(moments, dtype=np.float64), np.array(sample)
 
 
-def _class_voxels(label_map: LabelMap, labels: Labels, voxels: int) -> npt.NDArray[np.int64]:
-    """Voxels of each class inside the cut grid; what is no structure is background."""
+def _class_voxels(
+    label_map: LabelMap, labels: Labels, voxels: int, ignored_value: int | None
+) -> npt.NDArray[np.int64]:
+    """Voxels of each class inside the cut grid; what is judged and no structure is background."""
     found = np.bincount(label_map.array.ravel(), minlength=max(x.value for x in labels) + 1)
     counts = [int(found[label.value]) for label in labels]
+    if ignored_value is not None and ignored_value < len(found):
+        voxels -= int(found[ignored_value])
     return np.array([max(0, voxels - sum(counts)), *counts], dtype=np.int64)
 
 
@@ -243,8 +256,12 @@ def _summed_up(description: DatasetDescription, facts: Sequence[_CaseFacts]) -> 
         statistics=tuple(_channel_statistics(facts, n) for n in channels),
         labels=description.labels,
         instances=description.instances,
+        regions=description.regions,
+        ignored_value=description.ignored_value,
         class_voxels=tuple(voxels.mean(axis=0).tolist()),
-        foreground_share=float((1 - voxels[:, 0] / voxels.sum(axis=1)).mean()),
+        foreground_share=float(
+            (voxels[:, 1:].sum(axis=1) / np.maximum(1, voxels.sum(axis=1))).mean()
+        ),
         nonzero_share=float(np.median([fact.nonzero_share for fact in facts])),
         data_hash=digest.hexdigest(),
     )

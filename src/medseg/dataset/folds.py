@@ -122,7 +122,8 @@ def foreground_ml(
     volumes = {}
     with progress.task("measuring labels", len(description.cases)) as task:
         for case in description.cases:
-            volumes[case.id] = sum(read_case_label(description, case).volumes_ml().values())
+            found = read_case_label(description, case).volumes_ml()
+            volumes[case.id] = sum(found[label.name] for label in description.labels)
             task.advance()
     return volumes
 

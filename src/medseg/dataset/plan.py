@@ -15,7 +15,15 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from medseg.dataset.choice import Need, choose_network, patch_in_memory
 from medseg.dataset.description import Channel
 from medseg.dataset.effort import effort
-from medseg.dataset.explain import Reason, crop_reason, mirror_words, network_reasons, recipe_words
+from medseg.dataset.explain import (
+    Reason,
+    crop_reason,
+    loss_words,
+    mirror_words,
+    network_reasons,
+    recipe_words,
+    structure_reasons,
+)
 from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.frame import Config, Frame, WantedConfig, choose_frame
 from medseg.dataset.lowres import low_frame
@@ -35,6 +43,7 @@ from medseg.specs import (
 )
 from medseg.types import GridSize, SpacingMm
 from medseg.volume.labels import Labels
+from medseg.volume.regions import Regions, classes_of, judged, require_regions, with_ignored
 
 __all__ = [
     "ClipAndScale",
@@ -60,6 +69,9 @@ class Plan(BaseModel):
         channels: What the image channels are, in order.
         labels: The structures; the n-th is class n + 1.
         instances: Whether label files number objects of one structure.
+        regions: Unions of labels that the network finds as a whole, in the order they are painted:
+            the n-th is its channel n. None where it tells labels apart.
+        ignored_value: What voxels of label files hold that nobody has judged.
         normalisations: What is done to each channel.
         orientation: Where I, J and K point to after reorientation; the coarsest axis is K.
         spacing_mm: Distance between voxels that cases are resampled to, in that order of axes. A
@@ -85,6 +97,8 @@ class Plan(BaseModel):
     channels: tuple[Channel, ...] = Field(min_length=1)
     labels: Labels = Field(min_length=1)
     instances: bool = False
+    regions: Regions = ()
+    ignored_value: int | None = Field(default=None, ge=1)
     normalisations: tuple[Normalisation, ...]
     orientation: str = Field(pattern="^[RLAPSI]{3}$")
     spacing_mm: SpacingMm
@@ -107,8 +121,14 @@ class Plan(BaseModel):
             raise ValueError("each channel has one normalisation")
         if self.network.in_channels != len(self.channels):
             raise ValueError("the network takes as many channels as the images have")
-        if self.network.classes != len(self.labels) + 1:
+        if not self.regions and self.network.classes != len(self.labels) + 1:
             raise ValueError("the network has one class for each label and one for background")
+        if self.regions and self.network.classes != len(self.regions):
+            raise ValueError("the network has one channel for each region")
+        if bool(self.regions) != (self.loss.kind == "dice_bce"):
+            raise ValueError("regions have the loss dice_bce, labels dice_ce")
+        require_regions(self.regions, self.labels)
+        with_ignored(self.labels, self.ignored_value)
         if self.network.dims != dims or (dims == 2 and self.patch_size[2] != 1):
             raise ValueError("a 2d plan has a 2D network and a patch with K = 1, a 3D plan neither")
         if min(self.spacing_mm) <= 0 or min(self.patch_size) < 1:
@@ -124,12 +144,29 @@ class Plan(BaseModel):
         return self
 
     @property
+    def ignored_class(self) -> int | None:
+        """Class index of voxels that do not count: the one after the last label's."""
+        return None if self.ignored_value is None else len(self.labels) + 1
+
+    @property
+    def region_classes(self) -> tuple[tuple[int, ...], ...]:
+        """Class indices of each region; none where labels are told apart."""
+        return classes_of(self.regions, self.labels)
+
+    @property
+    def judged(self) -> dict[str, tuple[int, ...]]:
+        """What masks are judged by: label values of each region, or else of each label."""
+        return judged(self.labels, self.regions)
+
+    @property
     def preprocessing_hash(self) -> str:
         """SHA-256 of what preprocessing depends on: two plans that agree share a store."""
         fields = {
             "version", "config", "channels", "labels", "instances", "normalisations",
             "orientation", "spacing_mm", "crop_to_nonzero",
         }  # fmt: skip
+        if self.ignored_value is not None:
+            fields.add("ignored_value")
         facts = self.model_dump(mode="json", include=fields)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -166,15 +203,22 @@ def make_plan(
         choice.patch_size,
         frame.spacing_mm,
         orientation=frame.orientation,
-        sides_differ=tells_sides_apart(fingerprint.labels),
+        sides_differ=tells_sides_apart(_names(fingerprint)),
     )
-    lost, why_lost = loss(prod(choice.patch_size), prod(frame.grid), is_2d=is_2d)
+    lost, why_lost = loss(
+        prod(choice.patch_size),
+        prod(frame.grid),
+        is_2d=is_2d,
+        kind="dice_bce" if fingerprint.regions else "dice_ce",
+    )
     return Plan(
         dataset=fingerprint.dataset,
         config=frame.config,
         channels=fingerprint.channels,
         labels=fingerprint.labels,
         instances=fingerprint.instances,
+        regions=fingerprint.regions,
+        ignored_value=fingerprint.ignored_value,
         normalisations=ways,
         orientation=frame.orientation,
         spacing_mm=frame.spacing_mm,
@@ -190,11 +234,12 @@ def make_plan(
         reasons=(
             *frame.reasons,
             crop_reason(fingerprint),
+            *structure_reasons(fingerprint),
             *why_ways,
             *network_reasons(choice, frame.grid, budget, spent),
             Reason(what="optimiser", value=recipe_words(found), why=why_found),
             Reason(what="augmentation", value=mirror_words(varied), why=why_varied),
-            Reason(what="loss", value="Dice and cross-entropy", why=why_lost),
+            Reason(what="loss", value=loss_words(lost), why=why_lost),
         ),
         fingerprint_hash=fingerprint.data_hash,
     )
@@ -242,13 +287,19 @@ def _frame(fingerprint: Fingerprint, budget: Budget, config: WantedConfig, arch:
     return low_frame(full, lambda frame: patch_in_memory(_need(fingerprint, frame), budget, arch))
 
 
+def _names(fingerprint: Fingerprint) -> list[str]:
+    """What structures and regions are called."""
+    labels = [label.name for label in fingerprint.labels]
+    return labels + [region.name for region in fingerprint.regions]
+
+
 def _need(fingerprint: Fingerprint, frame: Frame) -> Need:
     """What a network must do with cases in this frame."""
     return Need(
         spacing_mm=frame.spacing_mm[:2] if frame.config == "2d" else frame.spacing_mm,
         grid=frame.grid,
         in_channels=len(fingerprint.channels),
-        classes=len(fingerprint.labels) + 1,
+        classes=len(fingerprint.regions) or len(fingerprint.labels) + 1,
         cases=fingerprint.cases,
     )
 

@@ -40,8 +40,8 @@ class Preprocessed:
 
     Attributes:
         image: Normalised intensities, float32, shape (C, I, J, K).
-        labels: Class indices, shape (I, J, K), uint8 or (from 256 classes on) uint16; None for a
-            case without label.
+        labels: Class indices, shape (I, J, K), uint8 or (from 256 classes on) uint16; voxels that
+            do not count hold `Plan.ignored_class`. None for a case without label.
         geometry: Where this grid lies.
         original: Where the grid of the file lies, for the way back.
     """
@@ -89,7 +89,9 @@ def preprocess(volume: Volume, label_map: LabelMap | None, plan: Plan) -> Prepro
     target = network_grid(volume.geometry, plan)
     labels = None
     if label_map is not None:
-        labels = class_indices(_labels_on(label_map, target), plan.labels)
+        labels = class_indices(
+            _labels_on(label_map, target), plan.labels, ignored_value=plan.ignored_value
+        )
     return Preprocessed(_image_on(image, volume.geometry, target), labels, target, original)
 
 
@@ -110,14 +112,24 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     return grid_at_spacing(geometry, spacing_mm)
 
 
-def class_indices(label_map: LabelMap, labels: Labels) -> IntArray:
+def class_indices(
+    label_map: LabelMap, labels: Labels, *, ignored_value: int | None = None
+) -> IntArray:
     """Values of files become classes of a network: the n-th of `labels` becomes n + 1.
 
+    Args:
+        label_map: Values.
+        labels: The structures.
+        ignored_value: The value of voxels that do not count; it becomes the class after the last.
+
     Raises:
-        LabelError: If a voxel holds a value that is not in `labels`.
+        LabelError: If a voxel holds another value.
     """
-    kind = np.uint8 if len(labels) < 256 else np.uint16
-    unknown = [x for x in label_map.labels if x.value not in {y.value for y in labels}]
+    classes = [label.value for label in labels]
+    if ignored_value is not None:
+        classes.append(ignored_value)
+    kind = np.uint8 if len(classes) < 256 else np.uint16
+    unknown = [x for x in label_map.labels if x.value not in classes]
     for label in unknown:
         if label_map.mask(label).any():
             raise LabelError(
@@ -126,9 +138,9 @@ def class_indices(label_map: LabelMap, labels: Labels) -> IntArray:
                 cure="Plan again with the labels of this data set.",
             )
     table = np.zeros(max(65536 if label_map.array.dtype.itemsize > 1 else 256, 1), dtype=kind)
-    for n, label in enumerate(labels):
-        if label.value < table.size:
-            table[label.value] = n + 1
+    for n, value in enumerate(classes):
+        if value < table.size:
+            table[value] = n + 1
     return np.asarray(table[label_map.array])
 
 

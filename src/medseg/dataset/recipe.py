@@ -3,6 +3,8 @@
 The constants come from measurements on the hippocampus data set and stand here to be changed.
 """
 
+from typing import Literal
+
 from medseg.dataset.effort import Effort
 from medseg.specs import AugmentSpec, LossSpec, MirrorSpec, RecipeSpec
 from medseg.types import GridSize, SpacingMm
@@ -126,9 +128,16 @@ def _strong(turn: tuple[float, float, float], spacing_mm: float) -> AugmentSpec:
     )
 
 
-def loss(patch_voxels: int, grid_voxels: int, *, is_2d: bool) -> tuple[LossSpec, str]:
+def loss(
+    patch_voxels: int,
+    grid_voxels: int,
+    *,
+    is_2d: bool,
+    kind: Literal["dice_ce", "dice_bce"] = "dice_ce",
+) -> tuple[LossSpec, str]:
     """What training makes small, and why so."""
     if is_2d or patch_voxels < grid_voxels / 4:
         why = "Patches show a part of a case, often without a structure: Dice counts the batch."
-        return LossSpec(batch_dice=True), why
-    return LossSpec(batch_dice=False), "Patches show most of a case: Dice counts each sample."
+        return LossSpec(kind=kind, batch_dice=True), why
+    why = "Patches show most of a case: Dice counts each sample."
+    return LossSpec(kind=kind, batch_dice=False), why

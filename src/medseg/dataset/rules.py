@@ -4,7 +4,7 @@ Source:
     Isensee et al., Nature Methods 18, 2021, supplementary notes 2 to 4; nnU-Net v2.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 import numpy as np
@@ -14,7 +14,6 @@ from medseg.dataset.fingerprint import ChannelStatistics
 from medseg.dataset.normalise import ClipAndScale, UnitRange, ZScore
 from medseg.dataset.topology import SMALLEST_EDGE, Topology, topology
 from medseg.types import GridSize
-from medseg.volume.labels import Labels
 
 CROP_PAYS = 0.75
 """Below this share of voxels left by cutting empty borders, z-scores ignore zeros."""
@@ -87,9 +86,9 @@ def batch_limit(
     return max(2, round(cases * prod(grid) * share / prod(patch_size)))
 
 
-def tells_sides_apart(labels: Labels) -> bool:
+def tells_sides_apart(structures: Iterable[str]) -> bool:
     """Whether names of structures come in pairs of left and right."""
-    names = {label.name.lower() for label in labels}
+    names = {name.lower() for name in structures}
     return any("left" in name and name.replace("left", "right") in names for name in names)
 
 

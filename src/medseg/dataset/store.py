@@ -8,7 +8,8 @@ A store is a folder with one folder for each case:
     labels.npy      uint8 or uint16 class indices, (I, J, K); absent for a case without label. For
                     a 2D plan both lie slice by slice (Fortran order), so that one slice is read
                     without its neighbours
-    locations.npy   int32 (n, 3): voxels of each class, sampled, class after class
+    locations.npy   int32 (n, 3): voxels of each class, sampled, class after class; of background
+                    only where some voxels are ignored
     record.json     grids, classes, and from which files and which plan the case was made
 
 A case is written whole or not at all, so that building can be interrupted and taken up again.
@@ -158,7 +159,9 @@ def _build_case(folder: Path, description: DatasetDescription, case: Case, plan:
         return
     label_map = None if case.label is None else read_case_label(description, case)
     ready = preprocess(read_case(description, case), label_map, plan)
-    locations, counts, voxels = _sampled_locations(ready.labels, len(plan.labels) + 1)
+    locations, counts, voxels = _sampled_locations(
+        ready.labels, len(plan.labels) + 1, background=plan.ignored_value is not None
+    )
     record = CaseRecord(
         id=case.id,
         plan_hash=plan.preprocessing_hash,
@@ -191,9 +194,14 @@ def _write_case(
 
 
 def _sampled_locations(
-    labels: IntArray | None, classes: int
+    labels: IntArray | None, classes: int, *, background: bool
 ) -> tuple[npt.NDArray[np.int32], tuple[int, ...], tuple[int, ...]]:
-    """Up to `MOST_LOCATIONS` voxels of each class but background, evenly spread over its voxels.
+    """Up to `MOST_LOCATIONS` voxels of each class, evenly spread over its voxels.
+
+    Args:
+        labels: Class indices; from `classes` on they do not count.
+        classes: How many there are.
+        background: Whether voxels of background are wanted too.
 
     Returns:
         Locations (n, 3), class after class; how many of each class; voxels of each class.
@@ -201,11 +209,14 @@ def _sampled_locations(
     if labels is None:
         return np.empty((0, 3), dtype=np.int32), (), ()
     flat = labels.ravel()
-    voxels = np.bincount(flat, minlength=classes)
-    inside = np.flatnonzero(flat)
+    voxels = np.bincount(flat, minlength=classes)[:classes]
+    wanted = voxels.copy()
+    if not background:
+        wanted[0] = 0
+    inside = np.flatnonzero(flat < classes if background else (flat > 0) & (flat < classes))
     inside = inside[np.argsort(flat[inside], kind="stable")]
-    chosen, counts, start = [inside[:0]], [0], 0
-    for count in voxels[1:].tolist():
+    chosen, counts, start = [], [], 0
+    for count in wanted.tolist():
         of_class = inside[start : start + count]
         start += count
         if count > MOST_LOCATIONS:

@@ -40,7 +40,8 @@ class CaseRecord(BaseModel):
         files_hash: Which files it was made from, by name, size and time of change.
         geometry: The stored grid.
         original: The grid of the file.
-        class_voxels: Voxels of each class, background first; empty without label.
+        class_voxels: Voxels of each class, background first, ignored ones left out; empty without
+            label.
         location_counts: Sampled voxels of each class.
     """
 
@@ -115,9 +116,12 @@ class StoredCase:
         return None if self._labels is None else np.array(self._labels)
 
     def locations(self, class_index: int) -> npt.NDArray[np.int32]:
-        """Sampled voxels of a class, shape (n, 3); none if the case does not hold it."""
+        """Sampled voxels of a class, shape (n, 3); none if the case does not hold it.
+
+        Those of background are kept only where some voxels are ignored.
+        """
         counts = self.record.location_counts
-        if not 0 < class_index < len(counts):
+        if not 0 <= class_index < len(counts):
             return np.empty((0, 3), dtype=np.int32)
         start = sum(counts[:class_index])
         return np.asarray(self._locations[start : start + counts[class_index]])

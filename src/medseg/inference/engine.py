@@ -24,6 +24,9 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Numbers that convolutions compute with; weights and logits stay float32."""
 
+Activation = Literal["softmax", "sigmoid"]
+"""What makes probabilities of logits: of classes that exclude each other, or of regions."""
+
 PROBE_GAIN = 1.2
 """How many times faster bf16 must be on a CPU before it is taken."""
 
@@ -98,6 +101,7 @@ class TorchEngine(Engine):
             CPU has matrix tiles (AMX) and a probe at the first batch finds bf16 at least
             `PROBE_GAIN` times as fast and no probability (of a patch's middle plane) changed by
             more than `PROBE_TOLERANCE`; without tiles bf16 convolutions are slower than fp32.
+        activation: What makes probabilities of its logits, for that probe.
 
     Raises:
         MissingDependency: If a GPU is asked for and there is none.
@@ -106,8 +110,14 @@ class TorchEngine(Engine):
     name = "torch"
 
     def __init__(
-        self, network: Network, *, device: Device = "auto", precision: Precision = "auto"
+        self,
+        network: Network,
+        *,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        activation: Activation = "softmax",
     ) -> None:
+        self._activation: Activation = activation
         self.device = choose_device(device)
         self.network = network.to(self.device).eval()
         self._probe = False
@@ -127,7 +137,7 @@ class TorchEngine(Engine):
         image = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).to(self.device)
         if self._probe:
             self._probe = False
-            self.precision = faster_precision(self.network, image)
+            self.precision = faster_precision(self.network, image, self._activation)
         features = self._compute(self.network.features, image)
         planes, done = 1, 0
         while done < features.shape[2]:
@@ -177,12 +187,13 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-def faster_precision(network: Network, image: Tensor) -> str:
+def faster_precision(network: Network, image: Tensor, activation: Activation = "softmax") -> str:
     """Measure one patch on this CPU in fp32 and bf16.
 
     Args:
         network: In eval mode.
         image: A batch; its first patch is run four times, and its middle plane compared.
+        activation: What makes probabilities of logits.
 
     Returns:
         "bf16" if it is faster and agrees (see `TorchEngine`), else "fp32".
@@ -195,7 +206,9 @@ def faster_precision(network: Network, image: Tensor) -> str:
             features = network.features(image[:1])
             seconds[precision] = time.perf_counter() - start
             middle = features[:, :, features.shape[2] // 2, None]
-            probabilities[precision] = network.head(middle).float().softmax(1)
+            logits = network.head(middle).float()
+            sigmoid = activation == "sigmoid"
+            probabilities[precision] = logits.sigmoid() if sigmoid else logits.softmax(1)
     changed = float((probabilities["fp32"] - probabilities["bf16"]).abs().max())
     wins = seconds["fp32"] >= PROBE_GAIN * seconds["bf16"] and changed <= PROBE_TOLERANCE
     return "bf16" if wins else "fp32"

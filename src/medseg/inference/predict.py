@@ -15,15 +15,17 @@ from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import Preprocessed, network_grid, preprocess
 from medseg.errors import MissingDependency, WrongInput
 from medseg.inference.attention import AttentionMaps, require_gates, sweep_attention
-from medseg.inference.configured import Configured
+from medseg.inference.configured import Configured, slots_of
 from medseg.inference.engine import Device, Precision
 from medseg.inference.postprocess import postprocessed
 from medseg.inference.quality import Quality, estimate_quality
 from medseg.progress import SILENT, Progress
-from medseg.space.votes import SLOTS, TopClasses, vote, vote_together
+from medseg.space.painting import paint
+from medseg.space.votes import TopClasses, vote_together
 from medseg.types import IntArray
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
+from medseg.volume.regions import Regions, painted_classes
 from medseg.volume.volume import LabelMap, Volume
 
 EngineName = Literal["auto", "torch", "onnx", "openvino", "tensorrt"]
@@ -122,7 +124,8 @@ class Predictor:
         for one in further:
             tops.append(one.sweep(preprocess(volume, None, one.plan), progress=progress))
         label_map = postprocessed(
-            voted(tops, volume, self.bundle.labels), self.bundle.postprocessing
+            voted(tops, volume, self.bundle.labels, regions=first.plan.regions),
+            self.bundle.postprocessing,
         )
         quality = estimate_quality(
             tops,
@@ -130,6 +133,7 @@ class Predictor:
             volume_ranges_ml=self.bundle.volume_ranges_ml,
             instances=first.plan.instances,
             temperatures=[one.temperature for one in self.configured],
+            regions=first.plan.regions,
         )
         attention = self._attention(case, progress) if self.gate_names else None
         seconds = time.perf_counter() - start
@@ -137,8 +141,8 @@ class Predictor:
 
     def predict_preprocessed(self, case: Preprocessed, *, progress: Progress = SILENT) -> IntArray:
         """Class indices on the first configuration's grid, (I, J, K): for looks in training."""
-        top = self.configured[0].sweep(case, progress=progress)
-        return vote(top, top.geometry)
+        top, plan = self.configured[0].sweep(case, progress=progress), self.bundle.plan
+        return _elected([top], top.geometry, plan.labels, plan.regions)
 
     def _attention(self, case: Preprocessed, progress: Progress) -> AttentionMaps:
         maps = sweep_attention(
@@ -151,16 +155,28 @@ class Predictor:
         return AttentionMaps(self.gate_names, maps, case.geometry, case.original)
 
 
-def voted(tops: Sequence[TopClasses], volume: Volume, labels: Labels) -> LabelMap:
-    """The mask that opinions elect together, on the grid of the case.
+def voted(
+    tops: Sequence[TopClasses], volume: Volume, labels: Labels, *, regions: Regions = ()
+) -> LabelMap:
+    """The mask that opinions elect together, or paint region by region, on the grid of the case.
 
     Args:
         tops: What each configuration says, on its own grid; each counts alike.
         volume: The case.
         labels: The structures; the n-th is class n + 1.
+        regions: What the networks find instead, if they do.
     """
-    values = _values(vote_together(tops, volume.geometry), labels)
+    values = _values(_elected(tops, volume.geometry, labels, regions), labels)
     return LabelMap(values, volume.geometry, labels, volume.source)
+
+
+def _elected(
+    tops: Sequence[TopClasses], target: Geometry, labels: Labels, regions: Regions
+) -> IntArray:
+    """Class indices on a grid."""
+    if regions:
+        return paint(tops, target, painted_classes(regions, labels))
+    return vote_together(tops, target)
 
 
 def require_fitting(volume: Volume, plan: Plan) -> None:
@@ -208,7 +224,9 @@ def require_room(geometry: Geometry, plan: Plan, *, maps: int = 0) -> None:
     """
     grid = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation)), plan)
     voxels = prod(grid.grid_size)
-    needed = voxels * (8 * len(plan.channels) + 6 * min(plan.network.classes, SLOTS) + 4 * maps)
+    needed = voxels * (
+        8 * len(plan.channels) + 6 * min(plan.network.classes, slots_of(plan)) + 4 * maps
+    )
     memory = psutil.virtual_memory().total
     if needed > memory:
         spacing = " x ".join(f"{mm:.3g}" for mm in geometry.spacing_mm)

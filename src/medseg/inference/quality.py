@@ -27,10 +27,12 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from medseg.compiled import compiled
+from medseg.space.painting import INSIDE, weights_of
 from medseg.space.votes import TopClasses
 from medseg.specs import FROZEN
 from medseg.types import AnyArray, IntArray
 from medseg.volume.labels import Label
+from medseg.volume.regions import Regions, judged
 from medseg.volume.volume import LabelMap
 
 LARGE_COMPONENT = 0.1
@@ -58,7 +60,7 @@ class Quality(BaseModel):
 
     Attributes:
         score: Mean expected Dice of the structures found, 0 to 1; 0 if none was found.
-        expected_dice: For each label; None where nothing was found.
+        expected_dice: For each label or region; None where nothing was found.
         flags: What deserves a look.
     """
 
@@ -76,11 +78,13 @@ def estimate_quality(
     volume_ranges_ml: Mapping[str, tuple[float, float]],
     instances: bool = False,
     temperatures: Sequence[float] = (1.0,),
+    regions: Regions = (),
 ) -> Quality:
     """Judge a mask by the networks' own probabilities and by what training cases look like.
 
     Args:
-        tops: Probabilities of each configuration on its grid; class n is the n-th label, from 1.
+        tops: Probabilities of each configuration on its grid; class n is the n-th label, from 1,
+            or the n-th region, from 0.
             The expected Dice is the mean over configurations, 0 of one that finds nothing.
         label_map: The mask on the case's own grid.
         volume_ranges_ml: For each label name, the volumes between which training cases lie; a
@@ -88,20 +92,25 @@ def estimate_quality(
         instances: Whether a label holds many objects: then several parts, and parts at the
             border, are as it should be.
         temperatures: Of each configuration.
+        regions: Where the networks find regions: then the expected Dice is theirs.
     """
-    each = [
-        expected_dice(top, len(label_map.labels) + 1, temperature=temperature)
-        for top, temperature in zip(tops, temperatures, strict=True)
-    ]
     volumes = label_map.volumes_ml()
     flags: list[Flag] = []
     for label in label_map.labels:
         flags += _volume_flags(label, volumes[label.name], volume_ranges_ml.get(label.name))
     if not instances:
         flags += _border_flags(label_map) + _part_flags(label_map)
+    pairs = list(zip(tops, temperatures, strict=True))
+    if regions:
+        each = [expected_region_dice(top, len(regions), temperature=t) for top, t in pairs]
+    else:
+        each = [expected_dice(top, len(volumes) + 1, temperature=t)[1:] for top, t in pairs]
+    by_value = {label.value: volumes[label.name] for label in label_map.labels}
     expected = {
-        label.name: float(np.mean([one[n] or 0.0 for one in each])) if volumes[label.name] else None
-        for n, label in enumerate(label_map.labels, start=1)
+        name: float(np.mean([one[n] or 0.0 for one in each]))
+        if any(by_value[value] for value in values)
+        else None
+        for n, (name, values) in enumerate(judged(label_map.labels, regions).items())
     }
     found = [value for value in expected.values() if value is not None]
     return Quality(
@@ -118,6 +127,25 @@ def expected_dice(top: TopClasses, classes: int, *, temperature: float = 1.0) ->
         top.classes.reshape(slots, -1), top.weights.reshape(slots, -1), classes, 1 / temperature
     )
     return [float(2 * s / (m + w)) if w else None for m, s, w in zip(mass, sure, won, strict=True)]
+
+
+def expected_region_dice(
+    top: TopClasses, count: int, *, temperature: float = 1.0
+) -> list[float | None]:
+    """Expected Dice of each of `count` regions, each wherever it is likelier than not.
+
+    A temperature divides the logit of a region's sigmoid. None for a region that is nowhere.
+    """
+    found: list[float | None] = []
+    for number in range(count):
+        weights = weights_of(top, number)
+        won = weights > INSIDE
+        if temperature != 1.0:
+            inside, outside = weights ** (1 / temperature), (1 - weights) ** (1 / temperature)
+            weights = inside / (inside + outside)
+        mass = weights.sum(dtype=np.float64) + won.sum()
+        found.append(float(2 * weights[won].sum(dtype=np.float64) / mass) if won.any() else None)
+    return found
 
 
 @compiled

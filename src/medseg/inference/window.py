@@ -16,7 +16,7 @@ import numpy.typing as npt
 from medseg.inference.engine import Part
 from medseg.progress import SILENT, Progress
 from medseg.space.kernels import add_window
-from medseg.space.votes import TopClasses
+from medseg.space.votes import SLOTS, TopClasses
 from medseg.specs import WindowSpec
 from medseg.types import FloatArray, GridSize
 from medseg.volume.geometry import Geometry
@@ -77,6 +77,7 @@ def sweep(
     *,
     classes: int,
     geometry: Geometry,
+    slots: int = SLOTS,
     progress: Progress = SILENT,
 ) -> TopClasses:
     """Probabilities of a whole image, of the heaviest classes at each voxel.
@@ -86,7 +87,8 @@ def sweep(
         network: Gives probabilities of a batch of windows. It sees slices (B, C, I, J) when the
             window has K = 1.
         spec: Window, overlap and the width of the Gaussian.
-        classes: Number of classes N, background included.
+        classes: Number of classes N, background included; or of regions.
+        slots: How many of them are kept in each voxel.
         geometry: Where the image lies.
         progress: Told after each batch of windows.
 
@@ -97,7 +99,7 @@ def sweep(
         Positions and Gaussian (sigma an eighth of the window) as in nnU-Net v2
         (Isensee et al., Nature Methods 18, 2021).
     """
-    top = TopClasses.empty(classes, geometry)
+    top = TopClasses.empty(classes, geometry, slots=slots)
     for batch, windows in windowed(image, spec, name="windows", progress=progress):
         _add_all(top, network, batch, windows)
     return top

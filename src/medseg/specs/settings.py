@@ -17,14 +17,15 @@ class NetworkSettings(BaseModel):
     Attributes:
         dims: 2 or 3, the number of spatial axes.
         in_channels: Channels of the image.
-        classes: Channels of the logits, background included.
+        classes: Channels of the logits: one for each class, background included, or one for each
+            region.
     """
 
     model_config = FROZEN
 
     dims: Dims
     in_channels: int = Field(ge=1)
-    classes: int = Field(ge=2)
+    classes: int = Field(ge=1)
 
     @property
     def divisor(self) -> tuple[int, ...]:

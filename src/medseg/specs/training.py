@@ -11,6 +11,8 @@ class LossSpec(BaseModel):
     """Soft Dice plus cross-entropy, the sum over resolutions weighted by halves.
 
     Attributes:
+        kind: "dice_ce" for classes that exclude each other; "dice_bce" for regions that may
+            overlap, each with a cross-entropy of its own.
         dice_weight: Weight of the soft Dice term.
         cross_entropy_weight: Weight of the cross-entropy term.
         batch_dice: Whether Dice counts voxels over the whole batch and not each sample.
@@ -18,7 +20,7 @@ class LossSpec(BaseModel):
 
     model_config = FROZEN
 
-    kind: Literal["dice_ce"] = "dice_ce"
+    kind: Literal["dice_ce", "dice_bce"] = "dice_ce"
     dice_weight: float = Field(default=1.0, ge=0)
     cross_entropy_weight: float = Field(default=1.0, ge=0)
     batch_dice: bool = False

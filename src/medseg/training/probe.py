@@ -129,7 +129,8 @@ def processor_name() -> str:
 
 
 def _step_seconds(plan: Plan, dtype: torch.dtype | None) -> float:
-    network, loss = build(plan.network), build_loss(plan.loss)
+    network = build(plan.network)
+    loss = build_loss(plan.loss, regions=plan.region_classes, ignored=plan.ignored_class)
     grid = plan.patch_size[: plan.network.dims]
     image = torch.randn(plan.recipe.batch_size, plan.network.in_channels, *grid)
     labels = torch.zeros(plan.recipe.batch_size, *grid, dtype=torch.int64)

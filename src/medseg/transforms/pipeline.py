@@ -1,6 +1,7 @@
 """From a stored case to one training sample."""
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import StoredCase
@@ -22,7 +23,13 @@ def training_sample(
     Returns:
         Image, float32, shape (C, *patch_size), and class indices, shape `patch_size`.
     """
-    centre = draw_centre(stored, plan.patch_size, plan.recipe.foreground_share, generator)
+    centre = draw_centre(
+        stored,
+        plan.patch_size,
+        plan.recipe.foreground_share,
+        generator,
+        only_judged=plan.ignored_value is not None,
+    )
     params = draw(
         plan.augment, plan.patch_size, plan.spacing_mm, generator, channels=len(plan.channels)
     )
@@ -35,12 +42,15 @@ def draw_centre(
     patch_size: GridSize,
     foreground_share: float,
     generator: np.random.Generator,
+    *,
+    only_judged: bool = False,
 ) -> tuple[int, int, int]:
     """Draw which voxel of the case becomes voxel `patch_size // 2` of the patch.
 
     With probability `foreground_share` it is a voxel of a structure: each structure that the case
-    holds is equally likely. Otherwise every place is. The patch stays inside the case where it can,
-    and a case that is smaller lies in the middle of the patch.
+    holds is equally likely. Otherwise every place is; with `only_judged` every voxel that is not
+    ignored, so that each patch meets a scribble. The patch stays inside the case where it can, and
+    a case that is smaller lies in the middle of the patch.
     """
     start = np.array([(n - p) // 2 for n, p in zip(stored.grid_size, patch_size, strict=True)])
     room = np.subtract(stored.grid_size, patch_size)
@@ -49,8 +59,18 @@ def draw_centre(
     if generator.random() < foreground_share and present:
         places = stored.locations(present[generator.integers(len(present))])
         wanted = places[generator.integers(len(places))] - half
+    elif only_judged and any(stored.class_voxels):
+        wanted = _judged_voxel(stored, generator) - half
     else:
         wanted = generator.integers(np.maximum(room, 0) + 1)
     start = np.where(room > 0, np.clip(wanted, 0, np.maximum(room, 0)), start)
     i, j, k = (start + half).tolist()
     return i, j, k
+
+
+def _judged_voxel(stored: StoredCase, generator: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Any voxel that is not ignored, background among them; shape (3,)."""
+    shares = np.array(stored.class_voxels) / sum(stored.class_voxels)
+    places = stored.locations(int(generator.choice(len(shares), p=shares)))
+    chosen: npt.NDArray[np.int32] = places[generator.integers(len(places))]
+    return chosen
