@@ -9,7 +9,7 @@ import torch
 from nnunet_files import write_checkpoint
 from safetensors.torch import save_file
 
-from medseg.errors import MissingPath, UnreadableFile, WrongCheckpoint
+from medseg.errors import MedsegError, MissingPath, UnreadableFile, WrongCheckpoint
 from medseg.weights.reading import CONTAINERS, read_checkpoint
 
 TENSORS = {"a.weight": torch.arange(4.0), "b": torch.ones(2, 3)}
@@ -109,3 +109,25 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         read_checkpoint(saved(tmp_path / "c.pth", {"epoch": 3}))
     with pytest.raises(MissingPath, match="which is none"):
         read_checkpoint(tmp_path / "nothing.pth")
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "old.pth", "c.npz", "c.safetensors"])
+def test_changed_bytes_never_end_in_anything_but_a_sentence(name, tmp_path):
+    path, draw = tmp_path / name, np.random.default_rng(0)
+    if name == "c.npz":
+        np.savez(path, **{key: tensor.numpy() for key, tensor in TENSORS.items()})
+    elif name == "c.safetensors":
+        save_file(TENSORS, path)
+    else:
+        torch.save(TENSORS, path, _use_new_zipfile_serialization=name == "zip.pth")
+    whole, refused = path.read_bytes(), 0
+    for _ in range(100):
+        content = bytearray(whole)
+        for place in draw.integers(len(content), size=4):
+            content[place] = draw.integers(256)
+        path.write_bytes(bytes(content))
+        try:
+            read_checkpoint(path)
+        except MedsegError:
+            refused += 1
+    assert refused > 10

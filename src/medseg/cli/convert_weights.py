@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from medseg.types import SpacingMm
     from medseg.weights import Conversion
 
-_SHOWN = 12
-"""Names that are printed of each kind; --json has all of them."""
+_SHOWN, _SHOWN_DEAD = 12, 1
+"""Names that are printed of each kind, and of those that matter to nobody; --json has all."""
 
 
 def convert_weights(
@@ -91,7 +91,7 @@ def convert_weights(
 def _say(console: Console, done: "Conversion", out: Path) -> None:
     members = len(done.bundle.members)
     console.say(f"Names of {done.origin}: {done.taken} tensors" + (f" x {members}" * (members > 1)))
-    _say_names(console, "carry no weight of the network", done.dead)
+    _say_names(console, "carry no weight of the network", done.dead, _SHOWN_DEAD)
     _say_names(console, "of the checkpoint found no home", done.homeless)
     _say_names(console, f"of ours are as before a training ({done.reason})", done.fresh)
     shown = done.bundle.plan
@@ -101,11 +101,11 @@ def _say(console: Console, done: "Conversion", out: Path) -> None:
     console.say(f"Bundle: {out}")
 
 
-def _say_names(console: Console, what: str, names: tuple[str, ...]) -> None:
+def _say_names(console: Console, what: str, names: tuple[str, ...], shown: int = _SHOWN) -> None:
     if names:
-        rest = len(names) - _SHOWN
+        rest = len(names) - shown
         more = f" and {rest} more" if rest > 0 else ""
-        console.say(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
+        console.say(f"{len(names)} {what}: {', '.join(names[:shown])}{more}")
 
 
 def _facts(done: "Conversion", out: Path) -> dict[str, Any]:

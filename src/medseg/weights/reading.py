@@ -3,7 +3,10 @@
 import codecs
 import errno
 import pickle
+import struct
+import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +25,21 @@ CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "net
 
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What parallel and compiled networks, and Lightning's modules, put before every name."""
+
+_DAMAGE: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What the readers of torch and numpy raise on bytes that were cut off or changed."""
 
 _FOREIGN = ("GLOBAL", "Unsupported class")
 """What torch says where a pickle asks for code that is not allowed."""
@@ -93,7 +111,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _torch(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_NUMPY):
+        with torch.serialization.safe_globals(_NUMPY), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not any(word in str(error) for word in _FOREIGN):
@@ -107,7 +126,7 @@ def _torch(path: Path) -> Any:
         if error.errno != errno.EINVAL:
             raise
         raise _damaged(path, error) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
@@ -122,7 +141,9 @@ def _npz(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: torch.from_numpy(archive[name].copy()) for name in archive.files}
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise _damaged(path, error) from error
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
