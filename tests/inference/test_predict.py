@@ -45,6 +45,14 @@ def test_another_spacing_is_resampled_there_and_back(bundle):
     assert prediction.label_map.geometry == coarse
 
 
+@pytest.mark.parametrize("size", [(7, 21, 13), (17, 33, 5), (1, 16, 19)])
+def test_sizes_that_no_window_fits_are_padded(bundle, size):
+    scan = make_volume(size)
+    label_map = Predictor(bundle).predict(scan).label_map
+    assert label_map.geometry == scan.geometry
+    assert label_map.array.shape == size
+
+
 def test_validation_sees_the_same_classes_as_prediction(bundle, volume):
     predictor = Predictor(bundle)
     classes = predictor.predict_preprocessed(preprocess(volume, None, bundle.plan))

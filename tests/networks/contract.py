@@ -1,11 +1,14 @@
 """What holds for every network. A member inherits `Contract` and says how a small one is made."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from medseg.errors import WrongInput
 from medseg.networks import build
+
+_EXPORTED = {}
 
 
 class Contract:
@@ -14,10 +17,12 @@ class Contract:
     Attributes:
         promised: Numbers of spatial axes that it is promised for.
         refused: A grid that it does not take, and what the message says.
+        is_own_kind: Whether some of its layers are in no other member.
     """
 
     promised = (2, 3)
     refused = ((17, 16), "multiples of")
+    is_own_kind = True
 
     def spec(self, dims, *, in_channels=1, classes=3):
         """The settings of a small one."""
@@ -29,7 +34,15 @@ class Contract:
 
     def pytest_generate_tests(self, metafunc):
         if "dims" in metafunc.fixturenames:
-            metafunc.parametrize("dims", self.promised)
+            slow = metafunc.function.__name__ == "test_onnx_runtime_gives_the_same_logits"
+            quick = self.promised[:1] if self.is_own_kind else ()
+            metafunc.parametrize(
+                "dims",
+                [
+                    pytest.param(dims, marks=[pytest.mark.slow] * (slow and dims not in quick))
+                    for dims in self.promised
+                ],
+            )
 
     def image(self, dims, batch=2, channels=1):
         return torch.rand(batch, channels, *self.grid(dims))
@@ -104,14 +117,55 @@ class Contract:
             assert all(one.isfinite().all() for one in scales(network(self.image(dims))))
 
     def test_it_can_be_exported_for_any_batch(self, dims):
-        network, image = build(self.spec(dims)).eval(), self.image(dims)
-        batch = torch.export.Dim("batch", min=1, max=64)
-        program = torch.export.export(network, (image,), dynamic_shapes=({0: batch},))
-        other = self.image(dims, batch=3)
+        network, program = self.exported(dims)
+        image = self.image(dims, batch=3)
         with torch.no_grad():
             torch.testing.assert_close(
-                program.module()(other), network(other), atol=1e-5, rtol=1e-4
+                program.module()(image), network(image), atol=1e-5, rtol=1e-4
             )
+
+    def test_onnx_runtime_gives_the_same_logits(self, dims):
+        """To 1e-4 of the largest, or of 1 where all are smaller; for batches of 1 and 3."""
+        network, program = self.exported(dims)
+        session = onnx_session(program)
+        (given,) = session.get_inputs()
+        for batch in (1, 3):
+            image = self.image(dims, batch=batch)
+            with torch.no_grad():
+                expected = network(image).numpy()
+            (found,) = session.run(None, {given.name: image.numpy()})
+            largest = np.abs(expected).max()
+            assert largest > 0.01
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1, largest))
+
+    def exported(self, dims):
+        """A network in eval mode, and the deployed one as torch exports it for any batch.
+
+        Its running statistics are no longer 0 and 1. Both are made once for all tests of a member.
+        """
+        key = (type(self), dims)
+        if key not in _EXPORTED:
+            network = build(self.spec(dims))
+            with torch.no_grad():
+                network(self.image(dims))
+            batch = torch.export.Dim("batch", min=1, max=64)
+            program = torch.export.export(
+                network.deployed(), (self.image(dims),), dynamic_shapes=({0: batch},)
+            )
+            _EXPORTED[key] = network.eval(), program
+        return _EXPORTED[key]
+
+    def test_sizes_need_not_be_powers_of_two(self, dims):
+        spec, grid = self.spec(dims), self.grid(dims)
+        if spec.fixed_grid is None:
+            grid = (3 * spec.divisor[0], *grid[1:])
+        else:
+            grid = (grid[0] * 3 // 2, *grid[1:])
+            spec = type(spec).model_validate(spec.model_dump() | {"grid": grid})
+        network = build(spec)
+        assert all(one.isfinite().all() for one in scales(network(torch.rand(2, 1, *grid))))
+        with torch.no_grad():
+            assert network.eval()(torch.rand(1, 1, *grid)).shape == (1, spec.classes, *grid)
 
     def test_a_grid_that_does_not_fit_is_refused(self):
         grid, sentence = self.refused
@@ -130,6 +184,16 @@ class Contract:
     def test_its_settings_survive_json(self, dims):
         spec = self.spec(dims)
         assert type(spec).model_validate_json(spec.model_dump_json()) == spec
+
+
+def onnx_session(program):
+    """ONNX Runtime on one thread, with a network that torch exported."""
+    import onnxruntime  # slow to load
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = torch.onnx.export(program, dynamo=True, verbose=False).model_proto
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
 def scales(output):

@@ -25,6 +25,7 @@ class TestContract(Contract):
 
 class TestContractWithoutGates(Contract):
     promised = (2,)
+    is_own_kind = False
 
     def spec(self, dims, **changes):
         return small(dims, is_gated=False, **changes)

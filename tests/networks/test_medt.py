@@ -40,11 +40,13 @@ class TestContractOfOneBranch(TestContract):
 class TestContractWithoutGates(TestContractOfOneBranch):
     kind = "medt_axial"
     promised = (2,)
+    is_own_kind = False
 
 
 class TestContractOfTwoBranchesWithoutGates(TestContract):
     kind = "medt_logo"
     promised = (2,)
+    is_own_kind = False
 
 
 @pytest.mark.parametrize(
