@@ -75,7 +75,7 @@ def compare(
         if references is None:
             tables = _earlier(folders)
         else:
-            known, regions = structures_given(labels, region)
+            known, regions, ignored = structures_given(labels, region)
             settings = settings_given(
                 surface=surface, tolerance=tolerance, tolerances=tolerances, tubes=tubes,
                 resample=resample,
@@ -83,7 +83,8 @@ def compare(
 
             def score(name: str, labels: "Labels | None") -> "Evaluation":
                 return evaluate(
-                    folders[name], references, labels=labels, regions=regions, settings=settings,
+                    folders[name], references, labels=labels, regions=regions,
+                    ignored_value=ignored, settings=settings,
                     allow_missing=allow_missing, only_predicted=only_common,
                     resume_in=out / name, progress=console.progress,
                 )  # fmt: skip

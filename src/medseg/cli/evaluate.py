@@ -66,12 +66,13 @@ def evaluate(
             from medseg.report.scores.tables import as_json as scores_as_json
             from medseg.report.scores.tables import save_scores
 
-        known, regions = structures_given(labels, region)
+        known, regions, ignored = structures_given(labels, region)
         evaluation = evaluate_folders(
             predictions,
             references,
             labels=known,
             regions=regions,
+            ignored_value=ignored,
             settings=settings_given(
                 surface=surface, tolerance=tolerance, tolerances=tolerances, tubes=tubes,
                 resample=resample, lesions=lesions, instances=instances,

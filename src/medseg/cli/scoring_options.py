@@ -44,7 +44,7 @@ AllowMissing = Annotated[
 
 def structures_given(
     labels: Path | None, regions: list[str] | None
-) -> "tuple[Labels | None, tuple[Region, ...]]":
+) -> "tuple[Labels | None, tuple[Region, ...], int | None]":
     """What a user says is scored: a file of labels, and regions as they were typed.
 
     Args:
@@ -52,7 +52,8 @@ def structures_given(
         regions: The regions.
 
     Returns:
-        The labels, None where no file names them; and the regions.
+        The labels, None where no file names them; the regions; and the value of voxels that do not
+        count, where the file names one.
 
     Raises:
         MedsegError: If the file cannot be read, or the two contradict each other.
@@ -63,7 +64,7 @@ def structures_given(
     known = read_structures(labels) if labels else Structures()
     typed = tuple(parse_region(text, known.labels) for text in regions or [])
     together = Structures(known.labels, (*known.regions, *typed))
-    return together.labels if labels else None, together.regions
+    return together.labels if labels else None, together.regions, known.ignored_value
 
 
 def settings_given(

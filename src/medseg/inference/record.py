@@ -95,6 +95,7 @@ class Record:
             "medseg_version": __version__,
             "bundle": {"name": bundle.name, "weights_sha256": bundle.weights_sha256},
             "labels": {label.name: label.value for label in bundle.labels},
+            "ignored_value": bundle.plan.ignored_value,
             "regions": {region.name: list(region.values) for region in bundle.plan.regions},
             "engine": predictor.engines[0].name,
             "precision": predictor.precision,

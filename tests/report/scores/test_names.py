@@ -95,3 +95,32 @@ def test_what_are_no_tolerances_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(EvaluationError, match=r"a distance in millimetres.*mm\.json"):
         read_tolerances(path)
+
+
+FOUND = {"labels": {"a": 1, "b": 2}, "regions": {"whole": [1, 2], "core": [2]}, "ignored_value": 3}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        FOUND,
+        {"plan": FOUND},
+        FOUND | {"regions": [{"name": "whole", "values": [1, 2], "painted": 1},
+                             {"name": "core", "values": [2], "painted": 2}]},
+    ],
+)  # fmt: skip
+def test_regions_that_networks_find_are_all_that_is_scored(tmp_path, content):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(content))
+    structures = read_structures(path)
+    assert structures.labels == ()
+    assert structures.regions == (Region("whole", (1, 2)), Region("core", (2,)))
+    assert structures.ignored_value == 3
+    assert [label.name for label in read_labels(path)] == ["a", "b"]
+
+
+def test_ignored_voxels_are_no_label(tmp_path):
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"labels": {"background": 0, "a": 1, "ignore": 2}}))
+    assert read_structures(path).names == ("a",)
+    assert read_structures(path).ignored_value == 2

@@ -308,3 +308,64 @@ def test_a_data_set_says_by_itself_that_masks_number_objects(boxes, study):
     assert evaluation.by_label["nucleus"].means["dice"].mean == pytest.approx((1 + 0.857143) / 2)
     predicted, reference = read_pair(evaluation.cases[0].pair, evaluation.pairs.dataset, None)
     assert predicted.labels == reference.labels == (nucleus,)
+
+
+TUMOUR = {"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
+
+
+@pytest.fixture
+def tumour(tmp_path):
+    """A data set of one case with nested regions and ignored voxels (4), and a mask for it."""
+    reference = np.zeros((12, 10, 8), np.uint8)
+    reference[1:9, 1:9, 1:7], reference[3:7, 3:7, 2:6], reference[4:6, 4:6, 3:5] = 1, 2, 3
+    predicted = reference.copy()
+    predicted[4:6, 4:6, 3] = 2
+    reference[10:] = 4
+    predicted[10:] = 1
+    geometry = Geometry.from_spacing((1.0, 1.0, 1.0), reference.shape)
+    for array, path in ((reference, "labelsTr/p.nii.gz"), (predicted, "masks/p.nii.gz")):
+        labels = tuple(Label(value=n, name=f"label_{n}") for n in (1, 2, 3, 4))
+        write_label_map(LabelMap(array, geometry, labels), tmp_path / path)
+    image = np.zeros((1, *reference.shape), np.float32)
+    write_volume(Volume(image, geometry), tmp_path / "imagesTr/p_0000.nii.gz")
+    labels = {name: list(v) if len(v) > 1 else v[0] for name, v in TUMOUR.items()}
+    table = {
+        "channel_names": {"0": "T1"},
+        "labels": {"background": 0, **labels, "ignore": 4},
+        "regions_class_order": [1, 2, 3],
+        "file_ending": ".nii.gz",
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(table))
+    return tmp_path
+
+
+def test_a_data_set_of_regions_is_scored_by_regions_where_it_is_judged(tumour):
+    evaluation = evaluate(tumour / "masks", tumour)
+    assert [label.name for label in evaluation.labels] == list(TUMOUR)
+    dice = [evaluation.by_label[name].means["dice"].mean for name in TUMOUR]
+    assert dice == [1.0, 1.0, pytest.approx(2 * 4 / (4 + 8))]
+
+
+def test_what_stands_beside_predictions_says_what_is_scored(tumour):
+    record = {"labels": {"a": 1, "b": 2, "c": 3}, "regions": TUMOUR, "ignored_value": 4}
+    (tumour / "masks" / "predictions.json").write_text(json.dumps(record))
+    beside = evaluate(tumour / "masks", tumour / "labelsTr")
+    assert list(beside.by_label) == list(TUMOUR)
+    assert beside.overall.means["dice"] == evaluate(tumour / "masks", tumour).overall.means["dice"]
+
+
+def test_labels_that_are_asked_for_are_scored_also_of_regions(tumour):
+    asked = (Label(value=1, name="rim"), Label(value=2, name="b"), Label(value=3, name="c"))
+    evaluation = evaluate(tumour / "masks", tumour, labels=asked)
+    assert list(evaluation.by_label) == ["rim", "b", "c"]
+    assert evaluation.by_label["rim"].means["dice"].mean == 1.0
+
+
+def test_a_prediction_in_a_value_that_is_ignored_is_background(tumour):
+    mask = LabelMap(
+        np.full((12, 10, 8), 4, np.uint8),
+        Geometry.from_spacing((1.0, 1.0, 1.0), (12, 10, 8)),
+        (Label(value=4, name="label_4"),),
+    )
+    write_label_map(mask, tumour / "masks" / "p.nii.gz")
+    assert evaluate(tumour / "masks", tumour).by_label["whole"].means["dice"].mean == 0.0

@@ -34,6 +34,7 @@ def _case(case: CaseScores, labels: Labels) -> dict[str, Any]:
         "image": _absolute(_image(pair)),
         "resample": pair.resample,
         "objects_of": pair.objects_of,
+        "ignored_value": pair.ignored_value,
         "resampled": case.resampled,
     }
     names = {label.value: label.name for label in labels}

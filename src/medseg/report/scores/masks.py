@@ -44,8 +44,9 @@ class Masks:
 def read_masks(pair: Pair, labels: Labels | None) -> Masks:
     """Read both masks with the values that are in the files, each called `label_<value>`.
 
-    A prediction may have its axes in another order than its reference. One on another grid is
-    resampled by a vote if the pair says so.
+    Where the reference holds the pair's ignored value, both become background. A prediction may
+    have its axes in another order than its reference. One on another grid is resampled by a vote if
+    the pair says so.
 
     Args:
         pair: The files.
@@ -56,6 +57,11 @@ def read_masks(pair: Pair, labels: Labels | None) -> Masks:
         LabelError: If one holds fractions, or a DICOM-SEG a name that is not known.
         FileError: If one cannot be read.
     """
+    masks = _read_both(pair, labels)
+    return masks if pair.ignored_value is None else _where_judged(masks, pair.ignored_value)
+
+
+def _read_both(pair: Pair, labels: Labels | None) -> Masks:
     reference = _read_mask(pair.reference, labels, None)
     if pair.predicted is None:
         return Masks(None, reference)
@@ -71,6 +77,19 @@ def read_masks(pair: Pair, labels: Labels | None) -> Masks:
     from medseg.space.resample import resample_labels
 
     return Masks(resample_labels(predicted, reference.geometry), reference, resampled=True)
+
+
+def _where_judged(masks: Masks, ignored_value: int) -> Masks:
+    """The same masks with background where the reference holds this value."""
+    ignored = masks.reference.array == ignored_value
+
+    def one(mask: LabelMap) -> LabelMap:
+        kept = tuple(label for label in mask.labels if label.value != ignored_value)
+        array = np.where(ignored | (mask.array == ignored_value), 0, mask.array)
+        return LabelMap(array.astype(mask.array.dtype), mask.geometry, kept, mask.source)
+
+    predicted = None if masks.predicted is None else one(masks.predicted)
+    return replace(masks, predicted=predicted, reference=one(masks.reference))
 
 
 def read_pair(

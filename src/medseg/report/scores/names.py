@@ -1,6 +1,7 @@
 """What structures are called, read from whatever JSON a user has at hand; tolerances too."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from medseg.volume.labels import Label, Labels, make_labels
 _INSIDE = ("plan.json", "bundle.json", "medseg-dataset.json", "dataset.json", "predictions.json")
 
 
+IGNORED_KEY = "ignored_value"
+"""What descriptions, plans and predictions call the value of voxels that nobody has judged."""
+
+
 def read_labels(path: Path) -> Labels:
     """Read names and values of labels, regions left aside; see `read_structures`.
 
@@ -19,7 +24,8 @@ def read_labels(path: Path) -> Labels:
         UnreadableFile: If it is not JSON.
         LabelError: If it names no labels, or contradicts itself.
     """
-    return read_structures(path).labels
+    content = _content(path)
+    return _require_names(_labels_of(content), path).labels
 
 
 def read_structures(path: Path) -> Structures:
@@ -35,8 +41,10 @@ def read_structures(path: Path) -> Structures:
         UnreadableFile: If it is not JSON.
         LabelError: If it names no labels, or contradicts itself.
     """
-    content = _content(path)
-    structures = structures_within(content)
+    return _require_names(structures_within(_content(path)), path)
+
+
+def _require_names(structures: Structures, path: Path) -> Structures:
     if not structures.names:
         raise LabelError(
             "A label file names at least one structure.",
@@ -87,16 +95,40 @@ def _content(path: Path) -> Any:
 def structures_within(content: Any) -> Structures:
     """What a JSON document names: the labels and regions of the outermost "labels" or "plan".
 
+    Where it has "regions" beside its labels, networks find these: then they are all that is scored.
+
     Raises:
         LabelError: If values are no whole numbers, or values or names occur twice.
     """
+    regions = _named_regions(_outermost(content).get("regions"))
+    labels = _labels_of(content)
+    return Structures((), regions, labels.ignored_value) if regions else labels
+
+
+def _labels_of(content: Any) -> Structures:
+    """The labels of a JSON document, with the regions that stand among them."""
+    table = _outermost(content)
+    found = _from_entry(table.get("labels", table))
+    ignored = table.get(IGNORED_KEY)
+    return replace(found, ignored_value=ignored) if type(ignored) is int else found
+
+
+def _outermost(content: Any) -> dict[str, Any]:
+    """The table that holds "labels"; of a bundle that of its plan."""
     if not isinstance(content, dict):
-        return Structures()
-    for key in ("labels", "plan"):
-        if key in content:
-            inner = content[key]
-            return structures_within(inner) if key == "plan" else _from_entry(inner)
-    return _from_entry(content)
+        return {}
+    if "labels" not in content and "plan" in content:
+        return _outermost(content["plan"])
+    return content
+
+
+def _named_regions(entry: Any) -> tuple[Region, ...]:
+    """Regions from a list of {name, values}, or from {name: values}."""
+    if isinstance(entry, list):
+        entry = {x.get("name"): x.get("values") for x in entry if isinstance(x, dict)}
+    if not isinstance(entry, dict):
+        return ()
+    return tuple(_region(str(name), values) for name, values in entry.items())
 
 
 def _from_entry(entry: Any) -> Structures:
@@ -112,8 +144,11 @@ def _from_entry(entry: Any) -> Structures:
 
 
 def _checked(pairs: list[tuple[Any, Any]]) -> Structures:
-    labels, regions = [], []
+    labels, regions, ignored = [], [], None
     for name, value in pairs:
+        if name == "ignore" and type(value) is int:
+            ignored = value
+            continue
         if isinstance(value, list) and value and isinstance(name, str):
             regions.append(_region(name, value))
             continue
@@ -130,11 +165,11 @@ def _checked(pairs: list[tuple[Any, Any]]) -> Structures:
             )
         if int(value) > 0:
             labels.append(Label(value=int(value), name=name))
-    return Structures(make_labels(labels), tuple(regions))
+    return Structures(make_labels(labels), tuple(regions), ignored)
 
 
-def _region(name: str, values: list[Any]) -> Region:
-    if not all(type(value) is int for value in values):
+def _region(name: str, values: Any) -> Region:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise LabelError(
             "A region is made of whole numbers.",
             received=f"{name!r}: {values!r}",

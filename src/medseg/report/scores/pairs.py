@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import EvaluationError, MissingPath, MissingPredictions
 from medseg.report.scores.names import read_record
@@ -28,6 +28,7 @@ class Pair:
         image: A file or DICOM folder of the image itself, where one is known.
         resample: Whether a prediction on another grid is brought onto the reference's.
         objects_of: Where both masks number objects: the label value that all objects have.
+        ignored_value: What the reference holds where nobody has judged; nothing is scored there.
     """
 
     case: str
@@ -37,6 +38,7 @@ class Pair:
     image: Path | None = None
     resample: bool = False
     objects_of: int | None = None
+    ignored_value: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,14 @@ class Pairs:
         """Cases without a prediction."""
         return tuple(pair.case for pair in self.all if pair.predicted is None)
 
-    def read_as(self, *, resample: bool, objects_of: int | None) -> "Pairs":
+    def read_as(
+        self, *, resample: bool, objects_of: int | None, ignored_value: int | None = None
+    ) -> "Pairs":
         """The same files, read in another way; see `Pair`."""
-        pairs = (replace(pair, resample=resample, objects_of=objects_of) for pair in self.all)
-        return Pairs(tuple(pairs), self.extra, self.dataset)
+        way: dict[str, Any] = {
+            "resample": resample, "objects_of": objects_of, "ignored_value": ignored_value,
+        }  # fmt: skip
+        return Pairs(tuple(replace(pair, **way) for pair in self.all), self.extra, self.dataset)
 
     def require_all(self) -> None:
         """Pass if every reference has a prediction.

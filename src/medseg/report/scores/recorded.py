@@ -110,6 +110,7 @@ def _case(
         image=_path(record["image"]),
         resample=record["resample"],
         objects_of=record["objects_of"],
+        ignored_value=record.get("ignored_value"),
     )
     value_of = {label.name: label.value for label in labels}
 

@@ -105,7 +105,7 @@ def key_of(
         __version__,
         pair.case,
         [_stamp(path) for path in (pair.reference, pair.predicted, probabilities)],
-        [pair.resample, pair.objects_of],
+        [pair.resample, pair.objects_of, pair.ignored_value],
         None if labels is None else [(label.value, label.name) for label in labels],
         [(region.name, region.values) for region in regions],
         asdict(settings),

@@ -13,7 +13,7 @@ from medseg.errors import EvaluationError, LabelError
 from medseg.metrics.case import LabelScores
 from medseg.progress import SILENT, Progress
 from medseg.report.scores.masks import read_pair as read_pair
-from medseg.report.scores.names import read_record, structures_within
+from medseg.report.scores.names import IGNORED_KEY, read_record, structures_within
 from medseg.report.scores.pairs import Pair, Pairs, files_for, find_pairs
 from medseg.report.scores.score_one import NamedScores, score_pair
 from medseg.report.scores.settings import ScoreSettings
@@ -101,6 +101,7 @@ def evaluate(
     *,
     labels: Labels | None = None,
     regions: Sequence[Region] = (),
+    ignored_value: int | None = None,
     settings: ScoreSettings = _DEFAULT,
     probabilities: Path | None = None,
     allow_missing: bool = False,
@@ -113,13 +114,17 @@ def evaluate(
 
     Files are paired by their stem. Where names are not given they are those of the data set that
     the references are, else those of the `predictions.json` beside the predictions, else each value
-    is called `label_<value>`. A prediction may have its axes in another order than its reference.
+    is called `label_<value>`. Where networks find regions, these are scored, and not the labels
+    that they are made of; what nobody has judged is left out. A prediction may have its axes in
+    another order than its reference.
 
     Args:
         predictions: A folder of masks (any format, DICOM-SEG too), or one file.
         references: A folder of masks, one file, or a data set.
         labels: The structures to score; () for regions alone.
         regions: Unions of label values that are scored as structures.
+        ignored_value: What references hold where nobody has judged; None for what the data set, or
+            `predictions.json`, says.
         settings: The definitions.
         probabilities: A folder with an image for each case, a channel for each label.
         allow_missing: Let all structures of a reference without a prediction count as missed.
@@ -142,9 +147,14 @@ def evaluate(
     pairs = find_pairs(predictions, references)
     if not (allow_missing or only_predicted):
         pairs.require_all()
-    known = _known_labels(labels, pairs, predictions)
+    beside = _told_beside(pairs, predictions)
+    known = labels
+    if labels is None and beside.names:
+        known, regions = beside.labels, (*beside.regions, *regions)
     pairs = pairs.read_as(
-        resample=settings.resample, objects_of=_objects_of(pairs, known, settings)
+        resample=settings.resample,
+        objects_of=_objects_of(pairs, known, settings),
+        ignored_value=beside.ignored_value if ignored_value is None else ignored_value,
     )
     if known is None and pairs.all and pairs.all[0].objects_of is not None:
         known = (Label(value=pairs.all[0].objects_of, name="object"),)
@@ -256,14 +266,14 @@ def _case(pair: Pair, one: NamedScores, labels: Labels, settings: ScoreSettings)
     )
 
 
-def _known_labels(labels: Labels | None, pairs: Pairs, predictions: Path) -> Labels | None:
-    """The labels that are given, else those of the data set, else those of the predictions."""
-    if labels is not None:
-        return labels
+def _told_beside(pairs: Pairs, predictions: Path) -> Structures:
+    """What the data set says is scored, else what stands beside the predictions."""
     if pairs.dataset is not None:
-        return pairs.dataset.labels
-    folder = predictions if predictions.is_dir() else predictions.parent
-    return structures_within({"labels": read_record(folder).get("labels")}).labels or None
+        told = pairs.dataset
+        regions = tuple(Region(region.name, region.values) for region in told.regions)
+        return Structures(() if regions else told.labels, regions, told.ignored_value)
+    record = read_record(predictions if predictions.is_dir() else predictions.parent)
+    return structures_within({key: record.get(key) for key in ("labels", "regions", IGNORED_KEY)})
 
 
 def _objects_of(pairs: Pairs, labels: Labels | None, settings: ScoreSettings) -> int | None:

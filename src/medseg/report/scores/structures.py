@@ -48,6 +48,7 @@ class Structures:
     Attributes:
         labels: Structures of one value each, ordered by value.
         regions: Unions of values; these need not be labels of their own.
+        ignored_value: What references hold where nobody has judged.
 
     Raises:
         LabelError: If a value of `labels` or any name occurs twice, or one is called "mean".
@@ -55,6 +56,7 @@ class Structures:
 
     labels: Labels = ()
     regions: tuple[Region, ...] = ()
+    ignored_value: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", make_labels(self.labels))
