@@ -82,10 +82,8 @@ def train(
         from medseg.dataset.plan import load_plan
         from medseg.training.run import RunFolder, RunSettings, arch_of
 
-        given, start = (
-            load_plan(plan) if plan else None,
-            load_bundle(start_from) if start_from else None,
-        )
+        given = load_plan(plan) if plan else None
+        start = load_bundle(start_from) if start_from else None
         if start is not None and given is None:
             arch = arch or start.plan.network.kind
         settings = RunSettings(
