@@ -29,6 +29,7 @@ def test_all_of_a_plan_comes_from_nnu_net(tmp_path):
     )
     assert [(c.name, c.modality) for c in plan.channels] == [("MRI", "MR"), ("CT", "CT")]
     assert [(x.value, x.name) for x in plan.labels] == [(1, "liver"), (2, "tumour")]
+    assert plan.ignored_value == 3
     assert plan.network.kernels[0] == (3, 3, 1)
     assert plan.network.strides[1] == (2, 2, 1)
     assert plan.augment.mirror.axes == (0, 2)

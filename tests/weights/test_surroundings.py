@@ -7,6 +7,7 @@ from medseg.dataset.normalise import UnitRange, ZScore
 from medseg.errors import PlanError
 from medseg.networks import paper_spec
 from medseg.specs import MedNeXtSpec, MirrorSpec, TransUNetSpec, UNETRSpec
+from medseg.volume.regions import PaintedRegion
 from medseg.weights.surroundings import ROWS_FIRST, Wishes, plan_around
 
 SMALL = MedNeXtSpec.scaled(dims=3, grid=(32, 32, 32), in_channels=1, classes=3, width_share=0.125)
@@ -59,6 +60,17 @@ def test_a_plan_gives_all_but_the_network():
     assert plan.patch_size == (32, 40, 16), "multiples of 8 that hold the plan's"
     for name in ("labels", "channels", "spacing_mm", "normalisations", "orientation", "dataset"):
         assert getattr(plan, name) == getattr(base, name)
+
+
+def test_a_plan_of_regions_has_a_channel_for_each():
+    base = some_plan(dims=3)
+    regions = (
+        PaintedRegion(name="whole", values=(1, 2), painted=1),
+        PaintedRegion(name="core", values=(2,), painted=2),
+    )
+    loss = base.loss.model_copy(update={"kind": "dice_bce"})
+    plan = around(SMALL, base.model_copy(update={"regions": regions, "loss": loss}))
+    assert plan.network.classes == 2
 
 
 def test_a_network_of_one_size_sets_the_patch():

@@ -22,6 +22,7 @@ from medseg.dataset.plan import Plan
 from medseg.errors import WrongCheckpoint
 from medseg.specs import LossSpec, NetworkSpec
 from medseg.volume.labels import Label, Labels
+from medseg.volume.regions import IGNORED_NAME
 from medseg.weights.reading import Checkpoint
 from medseg.weights.surroundings import checked_plan, training_settings
 
@@ -103,6 +104,7 @@ def nnunet_plan(nnunet: NNUNet, spec: NetworkSpec, orientation: str) -> Plan:
             "config": "2d" if is_2d else "3d_full",
             "channels": _channels(nnunet.dataset),
             "labels": _labels(nnunet.dataset),
+            "ignored_value": nnunet.dataset.get("labels", {}).get(IGNORED_NAME),
             "normalisations": _normalisations(nnunet, settings),
             "orientation": _orientation(nnunet, orientation),
             "spacing_mm": spacing,
@@ -165,7 +167,9 @@ def _channels(dataset: Mapping[str, Any]) -> tuple[Channel, ...]:
 
 
 def _labels(dataset: Mapping[str, Any]) -> Labels:
-    named = {name: value for name, value in dataset.get("labels", {}).items() if name != "ignore"}
+    named = {
+        name: value for name, value in dataset.get("labels", {}).items() if name != IGNORED_NAME
+    }
     if any(isinstance(value, list | tuple) for value in named.values()):
         raise _unlike("one class for each voxel", "regions that overlap")
     values = sorted(((int(value), str(name)) for name, value in named.items()))

@@ -65,7 +65,7 @@ def plan_around(
         sees_rows: Whether the network's images are rows x columns of a picture.
 
     Returns:
-        A plan whose network has as many classes as the plan has labels.
+        A plan whose network has as many classes as the plan has labels or regions.
 
     Raises:
         PlanError: If they do not fit together.
@@ -77,7 +77,8 @@ def plan_around(
         base = _rows_first(base)
     _require_channels(spec, base)
     facts: dict[str, Any] = {"labels": labels or base.labels}
-    facts["network"] = spec.model_copy(update={"classes": len(facts["labels"]) + 1})
+    classes = len(base.regions) or len(facts["labels"]) + 1
+    facts["network"] = spec.model_copy(update={"classes": classes})
     patch = spec.fixed_grid or fitting_grid(base.patch_size[: spec.dims], spec.divisor)
     i, j, k = (*patch, 1)[:3]
     facts["patch_size"] = (i, j, k)
