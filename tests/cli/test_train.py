@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from medseg.cli.durations import seconds_of
-from medseg.cli.train import train
+from medseg.cli.train import _configs, train
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(train)
@@ -75,6 +75,9 @@ def test_from_a_raw_folder_to_bundle_and_report(raw: Path, tmp_path: Path) -> No
         ["--folds", "1,1"],
         ["--seed", "-1"],
         ["--precision", "int8"],
+        ["--config", "4d"],
+        ["--config", "2d,2d"],
+        ["--config", "2d,auto"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(words: list[str], tmp_path: Path) -> None:
@@ -96,6 +99,19 @@ def test_what_fails_is_one_sentence(raw: Path, tmp_path: Path, words: list[str],
     assert outcome.exit_code == 1
     assert f"error [{code}]" in outcome.stderr
     assert outcome.exception is None or isinstance(outcome.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "compared"),
+    [
+        ("auto", "auto", ()),
+        ("3d_low", "3d_low", ()),
+        ("2d, 3d_full", "auto", ("2d", "3d_full")),
+        ("all", "auto", ("2d", "3d_full", "3d_low")),
+    ],
+)
+def test_one_configuration_or_several(text: str, wanted: str, compared: tuple[str, ...]) -> None:
+    assert _configs(text) == (wanted, compared)
 
 
 def test_nothing_heavy_is_loaded_for_the_help() -> None:

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 
 from medseg.bundle import Bundle, load_bundle
-from medseg.dataset.description import DatasetDescription, save_description
+from medseg.dataset.description import (
+    DatasetDescription,
+    read_case,
+    read_case_label,
+    save_description,
+)
 from medseg.dataset.plan import Plan, save_plan
 from medseg.errors import (
     BudgetTooShort,
@@ -23,12 +28,17 @@ from medseg.errors import (
     TrainingError,
     TrainingStopped,
 )
+from medseg.inference.predict import Predictor
+from medseg.metrics.paired import Gain
+from medseg.progress import Silent
 from medseg.specs import AugmentSpec, MirrorSpec
 from medseg.training import crossval, fit
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.crossval import train
+from medseg.training.judge import Panel
 from medseg.training.module import Learner
 from medseg.training.run import RunSettings
+from medseg.volume.io import read_label_map
 
 EPOCHS = RunSettings(epochs=6, precision="fp32", device="cpu")
 
@@ -215,6 +225,105 @@ def test_all_folds_judge_every_case_once(
     assert not same_weights(
         replace(bundle, members=bundle.members[1:]), replace(bundle, members=bundle.members[:-1])
     )
+
+
+def test_masks_of_held_out_cases_are_kept_and_score_what_was_said(
+    blobs: DatasetDescription, plan: Plan, tmp_path: Path
+) -> None:
+    settings = RunSettings(epochs=2, folds=(0, 1, 2, 3, 4), precision="fp32", device="cpu")
+    bundle = train(blobs, tmp_path / "run", settings, plan=plan)
+    figures = json.loads((tmp_path / "run/metrics.json").read_text())
+    masks = sorted(path.name for path in (tmp_path / "run/out_of_fold").iterdir())
+    assert masks == sorted(f"{case.id}.nii.gz" for case in blobs.cases)
+    for row in figures["cases"]:
+        predicted = read_label_map(tmp_path / f"run/out_of_fold/{row['case']}.nii.gz")
+        reference = read_case_label(blobs, blobs.case(row["case"]))
+        for label in blobs.labels:
+            one, other = predicted.array == label.value, reference.array == label.value
+            dice = 2 * (one & other).sum() / max(1, one.sum() + other.sum())
+            assert dice == pytest.approx(row["dice"][label.name] or 0.0)
+    assert {one["n"] for one in figures["postprocessing"]} == {8}
+    assert not any(one["kept"] for one in figures["postprocessing"])
+    (found,) = figures["calibration"].values()
+    assert found["nll_after"] <= found["nll_before"] or found["temperature"] == 1.0
+    assert bundle.temperature == found["temperature"]
+    assert load_bundle(tmp_path / "run").temperature == bundle.temperature
+
+
+def test_a_resumed_run_judges_no_case_twice(
+    undisturbed: Bundle,
+    blobs: DatasetDescription,
+    plan: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "undisturbed"
+    (run / "metrics.json").unlink()
+
+    def judge(*_: object) -> None:
+        raise AssertionError("it is judged already")
+
+    monkeypatch.setattr(Panel, "judge", judge)
+    resumed = train(blobs, run, EPOCHS, resume=True)
+    assert same_weights(resumed, undisturbed)
+    assert resumed.metrics["dice"] == undisturbed.metrics["dice"]
+    assert resumed.temperature == undisturbed.temperature
+
+
+COMPARED = RunSettings(
+    epochs=2, compare=("2d", "3d_full", "3d_low"), folds=(0, 2), precision="fp32", device="cpu"
+)
+
+
+def test_several_configurations_end_in_one_bundle(
+    blobs: DatasetDescription, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+
+    class Listening(Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    bundle = train(blobs, tmp_path / "run", COMPARED, progress=Listening())
+    assert any(note.startswith("3d_low is left out") for note in notes)
+    figures = json.loads((tmp_path / "run/metrics.json").read_text())
+    rated = {one["name"]: one for one in figures["choice"]["candidates"]}
+    assert set(rated) == {"2d", "3d_full", "2d+3d_full"}
+    winner = rated[figures["choice"]["winner"]]
+    assert winner["chosen"]
+    assert [one.plan.config for one in bundle.configurations] == winner["configurations"]
+    assert all(len(one.members) == 2 for one in bundle.configurations)
+    assert sorted(path.name for path in (tmp_path / "run/out_of_fold").iterdir()) == sorted(
+        f"{row['case']}.nii.gz" for row in figures["cases"]
+    )
+    assert [(one["fold"], one["configuration"]) for one in figures["folds"]] == [
+        (0, "2d"), (0, "3d_full"), (2, "2d"), (2, "3d_full")
+    ]  # fmt: skip
+    again = load_bundle(tmp_path / "run")
+    assert same_weights(again, bundle)
+    (tmp_path / "run/metrics.json").unlink()
+    resumed = train(blobs, tmp_path / "run", COMPARED, resume=True)
+    assert same_weights(resumed, bundle)
+
+
+def test_two_configurations_together_win_where_they_are_better(
+    blobs: DatasetDescription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gain, "is_better", lambda gain, _p: gain.n > 0)
+    two = COMPARED.model_copy(update={"compare": ("2d", "3d_full"), "folds": (0, 2)})
+    bundle = train(blobs, tmp_path / "run", two)
+    assert [one.plan.config for one in bundle.configurations] == ["2d", "3d_full"]
+    loaded = load_bundle(tmp_path / "run")
+    assert len(loaded.configurations) == 2
+    prediction = Predictor(loaded).predict(read_case(blobs, blobs.cases[0]))
+    assert prediction.label_map.geometry.grid_size == (14, 12, 10)
+
+
+def test_a_plan_for_several_configurations_is_refused(
+    blobs: DatasetDescription, plan: Plan, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"plan and weights of its own.*--plan"):
+        train(blobs, tmp_path / "run", COMPARED, plan=plan)
 
 
 def test_few_cases_are_judged_by_those_who_trained_and_it_says_so(

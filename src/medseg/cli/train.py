@@ -13,10 +13,14 @@ from medseg.cli.durations import seconds_of
 if TYPE_CHECKING:
     from medseg.bundle import Bundle
     from medseg.dataset.description import DatasetDescription
+    from medseg.dataset.frame import Config, WantedConfig
     from medseg.dataset.plan import Plan
     from medseg.training.run import RunSettings
 
 _DEFAULT_BUDGET = "20m"
+
+_CONFIGS: tuple["Config", ...] = ("2d", "3d_full", "3d_low")
+"""All configurations that `--config all` compares."""
 
 
 def train(
@@ -34,8 +38,11 @@ def train(
         typer.Option(help="Kind of network; medseg networks lists them.  [plain_unet]"),
     ] = None,
     config: Annotated[
-        Literal["auto", "2d", "3d_full", "3d_low"],
-        typer.Option(help="Slices, volumes, or volumes at a coarser resolution."),
+        str,
+        typer.Option(
+            help="Slices, volumes or volumes at a coarser resolution: 2d, 3d_full, 3d_low or auto; "
+            'several, such as "2d,3d_full" or all, are compared, and the best becomes the bundle.'
+        ),
     ] = "auto",
     preset: Annotated[
         Literal["m", "l", "xl"] | None,
@@ -72,7 +79,7 @@ def train(
     if budget is not None and epochs is not None:
         raise typer.BadParameter("give --budget or --epochs, not both")
     seconds = None if epochs is not None else seconds_of(budget or _DEFAULT_BUDGET)
-    chosen = _folds(folds)
+    chosen, (wanted, compare) = _folds(folds), _configs(config)
     with reporting(as_json=as_json) as console:
         from medseg.allocator import keep_freed_memory
 
@@ -87,7 +94,8 @@ def train(
         if start is not None and given is None:
             arch = arch or start.plan.network.kind
         settings = RunSettings(
-            seconds=seconds, epochs=epochs, config=config, preset=preset, folds=chosen,
+            seconds=seconds, epochs=epochs, config=wanted, compare=compare, preset=preset,
+            folds=chosen,
             arch=arch or arch_of(RunFolder(out), given, preset), device=device,
             precision=precision, seed=seed,
         )  # fmt: skip
@@ -170,6 +178,23 @@ def _folds(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def _configs(text: str) -> tuple["WantedConfig", tuple["Config", ...]]:
+    """One configuration, or several that are compared, from "auto", "2d,3d_full" or "all"."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if words == ["all"]:
+        return "auto", _CONFIGS
+    known: dict[str, Config] = {name: name for name in _CONFIGS}
+    if words == ["auto"]:
+        return "auto", ()
+    if not words or len(set(words)) < len(words) or not set(words) <= set(known):
+        raise typer.BadParameter(
+            f'configurations are auto, all, or some of {", ".join(_CONFIGS)}, not "{text}"'
+        )
+    if len(words) == 1:
+        return known[words[0]], ()
+    return "auto", tuple(known[word] for word in words)
+
+
 def _report(bundle: "Bundle", out: Path, console: Console) -> None:
     """Write the page of the run and say how it went."""
     from medseg.report.pages.training_page import write_training_report
@@ -180,6 +205,8 @@ def _report(bundle: "Bundle", out: Path, console: Console) -> None:
     cases = len(bundle.provenance.validation_cases)
     console.say(f"Dice on {bundle.metrics['measured_on']} (n = {cases}):")
     console.table("", ["structure", "Dice"], shown)
+    for sentence in _choices(bundle):
+        console.say(sentence)
     console.say(f"Bundle:  {out / 'bundle'}\nFigures: {out / 'metrics.json'}\nReport:  {page}")
     facts: dict[str, Any] = {
         "bundle": str(out / "bundle"),
@@ -188,5 +215,14 @@ def _report(bundle: "Bundle", out: Path, console: Console) -> None:
         "dice": dice,
         "seconds": bundle.provenance.seconds,
         "steps": bundle.provenance.steps,
+        "configurations": [one.plan.config for one in bundle.configurations],
+        "postprocessing": [step.model_dump() for step in bundle.postprocessing],
     }
     console.result(facts)
+
+
+def _choices(bundle: "Bundle") -> list[str]:
+    """What held-out cases decided: which configurations, and what follows them."""
+    choice = bundle.metrics.get("choice")
+    steps = [f"Kept because it helped: {step.sentence}" for step in bundle.postprocessing]
+    return ([f"Chosen: {choice['why']}"] if choice else []) + steps

@@ -2,14 +2,15 @@
 
 One training holds a tenth of the patients out and validates on them. A cross-validation trains
 several folds in turn, each with an equal share of the budget; its bundle averages their networks,
-and every case is validated by the network that did not see it.
+and every case is validated by the network that did not see it. Several configurations are trained
+on the same folds; held-out cases tell which of them, or which two, become the bundle.
 """
 
 import gc
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -21,17 +22,25 @@ from medseg.dataset.plan import Plan
 from medseg.errors import BudgetTooShort, TrainingError
 from medseg.networks.start import fresh_tensors
 from medseg.progress import SILENT, Progress
-from medseg.training.checkpoint import load_checkpoint
-from medseg.training.data import Batches
-from medseg.training.fit import Course, Look, Trained, fit
+from medseg.specs.postprocess import PostprocessSpec
+from medseg.training.candidates import candidates_of
+from medseg.training.checkpoint import Checkpoint, load_checkpoint
+from medseg.training.configs import prepare_all
+from medseg.training.course import Course, Look, Trained
+from medseg.training.data import Batches, Part
+from medseg.training.fit import fit
+from medseg.training.followers import Job, assign, leading
+from medseg.training.judge import Panel, validate
 from medseg.training.log import Journal, Tracker
-from medseg.training.module import Learner
-from medseg.training.outcome import Member, finish, predictor_of
-from medseg.training.prepare import Run, Split, prepare
+from medseg.training.module import Learner, is_out_of_memory
+from medseg.training.outcome import FoldOutcome, finish, predictor_of, results_of, steps_of
+from medseg.training.prepare import Run, Split
 from medseg.training.probe import Machine
 from medseg.training.run import RunFolder, RunSettings
 from medseg.training.schedule import BySteps, ByTime, Clock, Load, Timetable, command_clock
-from medseg.training.validation import ValidationCost, quick_dice, validate
+from medseg.training.steady import Incident
+from medseg.training.team import Place, Team
+from medseg.training.validation import ValidationCost, quick_dice
 
 FINISH_SECONDS, FINISH_SHARE = 1.5, 0.005
 """Kept for writing bundle, figures and report: so long on a machine with nothing else to do, and
@@ -58,6 +67,7 @@ def train(
     clock: Clock | None = None,
     trackers: tuple[Tracker, ...] = (),
     command: str = "",
+    place: Place | None = None,
     progress: Progress = SILENT,
 ) -> Bundle:
     """Train on a data set and leave a bundle in `folder/bundle`.
@@ -72,6 +82,8 @@ def train(
         clock: Seconds of the command; starts now by default.
         trackers: Servers that keep curves.
         command: The command line, for the record.
+        place: Where other processes wait for this one to lead them; None starts as many as the
+            settings have devices.
         progress: Told of all that is done.
 
     Raises:
@@ -89,7 +101,7 @@ def train(
     if run_folder.is_finished:
         progress.note("This run is finished already.")
         return load_bundle(run_folder.bundle)
-    run = prepare(
+    runs = prepare_all(
         run_folder,
         record,
         description,
@@ -99,56 +111,139 @@ def train(
         command=command,
         progress=progress,
     )
-    members = []
-    with Journal(folder, trackers) as journal, _enough_memory():
-        for n, split in enumerate(run.splits):
-            members.append(_train_fold(run, journal, split, share=1.0 / (len(run.splits) - n)))
+    tried = steps_of(runs[0])
+    folds = []
+    with (
+        ExitStack() as stack,
+        _enough_memory(),
+        leading(place, settings.devices, device=runs[0].machine.device) as team,
+    ):
+        journals = [stack.enter_context(Journal(run.folder.path, trackers)) for run in runs]
+        splits = runs[0].splits
+        for n, split in enumerate(splits):
+            share = 1.0 / (len(splits) - n)
+            fold = _Fold(runs, journals, split, tried, share=share, team=team)
+            folds.append(fold.train_and_judge(run_folder))
             gc.collect()
-    return finish(run, members)
+    return finish(run_folder, runs, folds)
 
 
-def _train_fold(run: Run, journal: Journal, split: Split, *, share: float) -> Member:
-    """Train and validate one network in its share of the time that is left."""
-    begin, load = run.clock(), _load(run.machine)
-    end = _end_of_fold(run, begin, share)
+class _Fold:
+    """One fold: a network of each configuration, all judged on the same cases."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        journals: Sequence[Journal],
+        split: Split,
+        tried: tuple[PostprocessSpec, ...],
+        *,
+        share: float,
+        team: Team,
+    ) -> None:
+        self._runs, self._journals, self._split = runs, journals, split
+        self._tried, self._team = tried, team
+        self._begin = runs[0].clock()
+        self._end = _end_of_fold(runs[0], self._begin, share)
+        self._load = _load(runs[0].machine)
+
+    def train_and_judge(self, folder: RunFolder) -> FoldOutcome:
+        """Train each configuration in its share of the time, then judge the cases."""
+        trained: dict[str, Trained] = {}
+        owed = 0.0
+        for n, (run, journal) in enumerate(zip(self._runs, self._journals, strict=True)):
+            end = None
+            if self._end is not None:
+                now = run.clock()
+                end = now + (self._end - owed - now) / (len(self._runs) - n)
+            trained[run.name], tail = _train_network(
+                run, journal, self._split, end=end, load=self._load, team=self._team
+            )
+            owed += tail
+        candidates = candidates_of([run.name for run in self._runs])
+        panel = Panel(
+            description=self._runs[0].description,
+            networks={run.name: predictor_of(run, trained[run.name].weights) for run in self._runs},
+            stores={run.name: run.store for run in self._runs},
+            candidates=candidates,
+            results=results_of(folder, candidates),
+            steps=self._tried if self._split.is_held_out else (),
+        )
+        run = self._runs[0]
+        judged = validate(
+            panel,
+            self._split.validation,
+            fold=self._split.fold,
+            clock=run.clock,
+            until=None if self._end is None else self._end - FINISH_SECONDS * (self._load() - 1),
+            progress=run.progress,
+        )
+        return FoldOutcome(self._split, trained, judged, run.clock() - self._begin)
+
+
+def _train_network(
+    run: Run, journal: Journal, split: Split, *, end: float | None, load: Load, team: Team
+) -> tuple[Trained, float]:
+    """Train one network.
+
+    Args:
+        run: Its configuration.
+        journal: Who writes the rows.
+        split: Who trains and who judges.
+        end: When it must be trained and could be validated; None without a limit of time.
+        load: How much slower than alone this machine is.
+        team: Processes that train it together.
+
+    Returns:
+        The network, and seconds of its part that were left for validation.
+    """
     learner = Learner(
         run.plan,
         device=run.machine.device,
         precision=run.precision,
         seed=run.settings.seed,
+        team=team,
         start=run.start_of(split),
     )
     path = run.folder.checkpoint(split.fold)
-    spent, finished = _restore(learner, path)
-    batches = Batches(run.store, split.training, run.plan, seed=run.settings.seed, fold=split.fold)
-    if finished:
-        epochs = batches.epochs_of(learner.steps)
-        trained = Trained(learner.averaged_weights(), learner.steps, epochs, spent, memory_gb=0.0)
-    else:
-        journal.go_back(split.fold, learner.steps)
-        cost = _validation_cost(run, split, learner)
-        course = Course(
-            recipe=run.plan.recipe,
-            timetable=_timetable(run, batches, end, cost.whole(split.validation), load, spent),
-            clock=run.clock,
-            checkpoint=path,
-            journal=journal,
-            fold=split.fold,
-            name="train" if len(run.splits) == 1 else f"train fold {split.fold}",
-            look=_look(run, split, cost),
-            workers=_workers(run.machine),
-        )
-        trained = fit(learner, batches, course, spent=spent, progress=run.progress)
-    scores = validate(
-        predictor_of(run, trained.weights),
-        run.description,
-        split.validation,
+    past = _restore(learner, path)
+    spent = past.training_seconds if past else 0.0
+    batches = Batches(
+        run.store,
+        split.training,
+        run.plan,
+        seed=run.settings.seed,
         fold=split.fold,
-        clock=run.clock,
-        until=None if end is None else end - FINISH_SECONDS * (load() - 1),
-        progress=run.progress,
+        part=Part(team.rank, team.size),
     )
-    return Member(split, trained, scores, run.clock() - begin)
+    if past and past.facts["finished"]:
+        return _trained_before(learner, batches, past), 0.0
+    journal.go_back(split.fold, learner.steps)
+    cost = _validation_cost(run, split, learner)
+    tail = _tail(run, end, cost.whole(split.validation))
+    course = Course(
+        recipe=run.plan.recipe,
+        timetable=_timetable(run, batches, end, tail, load, spent),
+        clock=run.clock,
+        checkpoint=path,
+        journal=journal,
+        fold=split.fold,
+        name=_name(run, split),
+        look=_look(run, split, cost),
+        workers=_workers(run.machine),
+        team=team,
+        threads=_threads(team),
+        stop_early=run.settings.stop_early,
+    )
+    assign(team, _job(run, split, course))
+    return fit(learner, batches, course, past=past, progress=run.progress), tail
+
+
+def _name(run: Run, split: Split) -> str:
+    """What the bar of a training is called."""
+    is_one_of_several = run.folder.folds.parent != run.folder.path
+    config = f" {run.name}" if is_one_of_several else ""
+    return f"train{config} fold {split.fold}" if len(run.splits) > 1 else f"train{config}"
 
 
 def _end_of_fold(run: Run, begin: float, share: float) -> float | None:
@@ -167,27 +262,65 @@ def _finish_seconds(budget: float) -> float:
 def _validation_cost(run: Run, split: Split, learner: Learner) -> ValidationCost:
     predictor = predictor_of(run, learner.averaged_weights())
     timer = time.thread_time if run.machine.device == "cpu" else time.perf_counter
-    return ValidationCost(predictor, run.description, run.store, split.validation, timer)
+    return ValidationCost(
+        predictor, run.description, run.store, split.validation, timer, steps_of(run)
+    )
 
 
-def _restore(learner: Learner, path: Path) -> tuple[float, bool]:
-    """Go back to the fold's checkpoint, if there is one.
-
-    Returns:
-        Seconds of training in earlier runs, and whether this fold was finished.
-    """
+def _restore(learner: Learner, path: Path) -> Checkpoint | None:
+    """Go back to the fold's checkpoint, if there is one, and say which it was."""
     if not path.is_file():
-        return 0.0, False
+        return None
     checkpoint = load_checkpoint(path)
     learner.restore(checkpoint.tensors, checkpoint.facts["scaler"], checkpoint.step)
-    return checkpoint.training_seconds, bool(checkpoint.facts["finished"])
+    return checkpoint
+
+
+def _trained_before(learner: Learner, batches: Batches, past: Checkpoint) -> Trained:
+    """What an earlier run left of a fold that it finished."""
+    return Trained(
+        weights=learner.averaged_weights(),
+        steps=learner.steps,
+        epochs=batches.epochs_of(learner.steps),
+        training_seconds=past.training_seconds,
+        memory_gb=0.0,
+        incidents=tuple(Incident(**one) for one in past.facts.get("incidents", ())),
+        stopped_early=bool(past.facts.get("stopped_early", False)),
+    )
+
+
+def _job(run: Run, split: Split, course: Course) -> Job:
+    """What the other processes need to know of a fold."""
+    return Job(
+        plan=run.plan,
+        store=run.store.folder.resolve(),
+        ids=split.training,
+        seed=run.settings.seed,
+        fold=split.fold,
+        device=run.machine.device,
+        precision=run.precision,
+        workers=course.workers,
+        threads=course.threads or torch.get_num_threads(),
+    )
+
+
+def _threads(team: Team) -> int | None:
+    """Each process's share of this machine's cores, where all are here."""
+    return max(1, torch.get_num_threads() // team.size) if team.shares_machine else None
+
+
+def _tail(run: Run, end: float | None, validation_seconds: float) -> float:
+    """Seconds that are kept for validation: its estimate, up to a share of the time there is."""
+    if end is None:
+        return 0.0
+    return min(validation_seconds, _VALIDATION_SHARE * max(end - run.clock(), 0.0))
 
 
 def _timetable(
     run: Run,
     batches: Batches,
     end: float | None,
-    validation_seconds: float,
+    tail: float,
     load: Load,
     spent: float,
 ) -> Timetable:
@@ -199,8 +332,7 @@ def _timetable(
     if end is None:
         return BySteps(batches.steps_of(run.settings.epochs or 1))
     now, budget = run.clock(), run.settings.seconds or 0.0
-    tail = min(validation_seconds, _VALIDATION_SHARE * max(end - now, 0.0))
-    if not spent and end - tail - now < _LEAST_TRAINING_SHARE * budget / len(run.splits):
+    if not spent and end - tail - now < _LEAST_TRAINING_SHARE * budget / run.settings.networks:
         raise BudgetTooShort(
             "The budget covers the whole command, and training needs a good part of it.",
             received=f"{budget:.0f} s, of which {now:.0f} s are over and "
@@ -215,11 +347,11 @@ def _look(run: Run, split: Split, cost: ValidationCost) -> Look:
     """A quick score on the first held-out cases."""
     ids = split.validation[:_LOOK_CASES]
 
-    def score(weights: dict[str, Tensor]) -> float:
+    def score(weights: dict[str, Tensor]) -> tuple[float, ...]:
         predictor = predictor_of(run, weights)
         return quick_dice(predictor, [run.store.case(name) for name in ids])
 
-    return Look(score, cost.quick(ids))
+    return Look(score, cost.quick(ids), held_out=len(split.validation))
 
 
 def _load(machine: Machine) -> Load:
@@ -237,12 +369,11 @@ def _enough_memory() -> Iterator[None]:
     """Turn torch's ways of running out of memory into one clear sentence."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise _no_memory("the GPU's memory is full") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        raise _no_memory("the memory is full") from error
+        where = "GPU's memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
+        raise _no_memory(f"the {where} is full, even with one sample at a time") from error
 
 
 def _no_memory(received: str) -> TrainingError:

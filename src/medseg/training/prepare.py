@@ -80,6 +80,11 @@ class Run:
     start: Bundle | None = None
 
     @property
+    def name(self) -> str:
+        """That of its configuration."""
+        return self.plan.config
+
+    @property
     def has_seen_validation(self) -> bool:
         """Whether the bundle that it starts from was trained on a case that judges."""
         if self.start is None or self.start.provenance.data_name != self.description.name:
@@ -195,9 +200,10 @@ def _planned(
             )
         return plan
     plan = given or _new_plan(description, settings, machine, progress)
-    if plan.channels != description.channels or plan.labels != description.labels:
+    facts = ("channels", "labels", "regions", "ignored_value")
+    if any(getattr(plan, fact) != getattr(description, fact) for fact in facts):
         raise TrainingError(
-            "A plan is for data of the same channels and labels.",
+            "A plan is for data of the same channels, labels and regions.",
             received=f"a plan for {plan.dataset}",
             cure="Make one from this data set: medseg plan DATASET --out plan.json.",
         )
@@ -233,11 +239,16 @@ def _note_start(start: Bundle, plan: Plan, progress: Progress) -> None:
 def _new_plan(
     description: DatasetDescription, settings: RunSettings, machine: Machine, progress: Progress
 ) -> Plan:
-    """Plan for this machine and for one fold's share of the time."""
+    """Plan for this machine."""
     fingerprint = take_fingerprint(description, workers=machine.cores, progress=progress)
-    seconds = settings.seconds / max(1, len(settings.folds)) if settings.seconds else None
-    budget = Budget(
-        seconds=seconds,
+    budget = budget_of(settings, machine)
+    return make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
+
+
+def budget_of(settings: RunSettings, machine: Machine) -> Budget:
+    """What one network may spend: its share of the time, on this machine."""
+    return Budget(
+        seconds=settings.seconds / settings.networks if settings.seconds else None,
         epochs=settings.epochs,
         memory_bytes=machine.memory_bytes,
         device=machine.device,
@@ -245,7 +256,6 @@ def _new_plan(
         gflops=round(machine.gflops, 1),
         preset=settings.preset,
     )
-    return make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
 
 
 def _precision(

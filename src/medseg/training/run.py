@@ -14,6 +14,7 @@ from medseg.files import write_text
 from medseg.networks.build import names
 from medseg.specs import FROZEN
 from medseg.specs.training import Preset
+from medseg.training.judged import OutOfFold
 from medseg.training.module import Precision
 
 
@@ -25,11 +26,15 @@ class RunSettings(BaseModel):
         epochs: Passes over the training cases; None when `seconds` counts.
         arch: Kind of network.
         config: 2D, 3D, 3D at a coarser resolution, or the planner's choice.
+        compare: Configurations that are trained beside each other; the best one, or two of them
+            together, becomes the bundle. None trains `config` alone.
         preset: Size of card to plan for; None is nnU-Net's default.
         folds: Folds of five to train in turn; none trains one network and holds a part out.
         device: Where to train.
         precision: Arithmetic, or "auto" for what is fastest here.
         seed: Seed of weights, order, augmentation and folds.
+        devices: Processes that share each batch, one for each GPU or on the CPU.
+        stop_early: Whether training may end before its time when held-out cases gain no more.
     """
 
     model_config = FROZEN
@@ -38,11 +43,14 @@ class RunSettings(BaseModel):
     epochs: int | None = Field(default=None, ge=1)
     arch: str = "plain_unet"
     config: Config | Literal["auto"] = "auto"
+    compare: tuple[Config, ...] = ()
     preset: Preset | None = None
     folds: tuple[int, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision | Literal["auto"] = "auto"
     seed: int = Field(default=0, ge=0)
+    devices: int = Field(default=1, ge=1)
+    stop_early: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "RunSettings":
@@ -50,7 +58,14 @@ class RunSettings(BaseModel):
             raise ValueError("either seconds or epochs say how long")
         if len(set(self.folds)) != len(self.folds) or not set(self.folds) <= set(range(FOLDS)):
             raise ValueError(f"folds are numbers from 0 to {FOLDS - 1}, each once")
+        if len(set(self.compare)) != len(self.compare) or len(self.compare) == 1:
+            raise ValueError("at least two configurations are compared, each once")
         return self
+
+    @property
+    def networks(self) -> int:
+        """How many networks are trained in turn."""
+        return max(1, len(self.folds)) * max(1, len(self.compare))
 
 
 FOLDS = 5
@@ -67,6 +82,7 @@ class RunRecord(BaseModel):
         precision: The arithmetic that was chosen; None before it was.
         precision_why: Why, as one sentence.
         started_from: The bundle whose weights it starts from; empty for none.
+        left_out: Configurations that were to be compared and do not fit the data.
     """
 
     model_config = FROZEN
@@ -77,6 +93,7 @@ class RunRecord(BaseModel):
     precision: Precision | None = None
     precision_why: str = ""
     started_from: str = ""
+    left_out: tuple[Config, ...] = ()
 
 
 class RunFolder:
@@ -92,10 +109,24 @@ class RunFolder:
         self.store, self.bundle = path / "store", path / "bundle"
         self.folds = path / "folds.json"
         self.metrics = path / "metrics.json"
+        self.masks, self.judged = path / "out_of_fold", path / "judged"
 
     def checkpoint(self, fold: int) -> Path:
         """The checkpoint of a fold."""
         return self.path / "checkpoint" / f"fold_{fold}.safetensors"
+
+    def part(self, config: str) -> "RunFolder":
+        """The folder of one configuration among several, which share their folds."""
+        part = RunFolder(self.path / config)
+        part.folds = self.folds
+        return part
+
+    def results(self, candidate: str = "") -> OutOfFold:
+        """Where masks and records of held-out cases are kept: the bundle's, or a candidate's."""
+        if not candidate:
+            return OutOfFold(self.masks, self.judged)
+        folder = self.path / "candidates" / candidate
+        return OutOfFold(folder / "out_of_fold", folder / "judged")
 
     @property
     def is_finished(self) -> bool:
@@ -136,7 +167,10 @@ class RunFolder:
         if resume:
             return self._resumed(asked)
         _require_known(settings.arch)
-        ours = (self.record, self.plan, self.folds, self.store, self.bundle, self.metrics)
+        ours = (
+            self.record, self.plan, self.folds, self.store, self.bundle, self.metrics, self.masks,
+            self.judged, *(self.path / config for config in settings.compare),
+        )  # fmt: skip
         there = [path.name for path in ours if path.exists()]
         if there:
             raise TrainingError(
@@ -208,7 +242,7 @@ def _differences(found: RunRecord, asked: RunRecord) -> list[str]:
         cases = {"data set": record.dataset, "cases": record.cases_hash[:12]}
         cases["start"] = record.started_from or "drawn weights"
         kind = "time" if record.settings.seconds else "epochs"
-        return record.settings.model_dump(exclude={"seconds"}) | cases | {"budget": kind}
+        return record.settings.model_dump(exclude={"seconds", "devices"}) | cases | {"budget": kind}
 
     before, now = facts(found), facts(asked)
     changed = [name for name in now if now[name] != before[name]]

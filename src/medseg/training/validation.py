@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel
 
 from medseg.dataset.description import DatasetDescription, read_case, read_case_label
 from medseg.dataset.plan import Plan
@@ -15,8 +14,9 @@ from medseg.dataset.store import Store, StoredCase
 from medseg.inference.predict import Predictor
 from medseg.inference.window import positions
 from medseg.metrics.overlap import Overlap
-from medseg.progress import SILENT, Progress
-from medseg.specs import FROZEN
+from medseg.specs.postprocess import PostprocessSpec
+from medseg.training.afterwards import trials
+from medseg.training.judged import Judgement
 from medseg.training.schedule import Clock
 from medseg.types import IntArray
 
@@ -24,56 +24,7 @@ _MARGIN, _MARGIN_SECONDS = 1.15, 0.3
 """Time that is kept for validation: so many times its estimate, and so many seconds more."""
 
 
-class CaseDice(BaseModel):
-    """What a validation case scored.
-
-    Attributes:
-        case: The case.
-        fold: The fold that did not train on it.
-        dice: Dice by label name; None where the structure is neither there nor predicted.
-    """
-
-    model_config = FROZEN
-
-    case: str
-    fold: int
-    dice: dict[str, float | None]
-
-
-def validate(
-    predictor: Predictor,
-    description: DatasetDescription,
-    ids: Sequence[str],
-    *,
-    fold: int,
-    clock: Clock,
-    until: float | None,
-    progress: Progress = SILENT,
-) -> tuple[CaseDice, ...]:
-    """Predict cases from their files, as a user would, and score them on their own grid.
-
-    Args:
-        predictor: What to judge.
-        description: The data set.
-        ids: The cases, in the order they are taken.
-        fold: The fold, for the record.
-        clock: Seconds of the command.
-        until: When to be done; cases that would take longer are left out, but for the first.
-        progress: Told of each case.
-    """
-    scores: list[CaseDice] = []
-    begin = clock()
-    with progress.task("validate", len(ids)) as task:
-        for case_id in ids:
-            each = (clock() - begin) / len(scores) if scores else 0.0
-            if until is not None and scores and clock() + each > until:
-                break
-            scores.append(_score(predictor, description, case_id, fold))
-            task.advance()
-    return tuple(scores)
-
-
-def mean_dice(scores: Iterable[CaseDice]) -> dict[str, float | None]:
+def mean_dice(scores: Iterable[Judgement]) -> dict[str, float | None]:
     """Mean of each label over the cases where it is defined, and "mean" over the labels."""
     by_label: dict[str, list[float]] = {}
     for score in scores:
@@ -84,17 +35,24 @@ def mean_dice(scores: Iterable[CaseDice]) -> dict[str, float | None]:
     return {**means, "mean": float(np.mean(defined)) if defined else None}
 
 
-def quick_dice(predictor: Predictor, cases: Sequence[StoredCase]) -> float:
-    """Mean Dice of stored cases on the network's grid; 0 if no structure is there."""
-    found: list[float] = []
+def quick_dice(predictor: Predictor, cases: Sequence[StoredCase]) -> tuple[float, ...]:
+    """Mean Dice of each stored case on the network's grid; cases without a structure are left out.
+
+    Returns:
+        A figure for each case that has a structure, or was given one.
+    """
+    means: list[float] = []
     for case in cases:
         labels = case.labels()
         ready = Preprocessed(case.image(), labels, case.geometry, case.original)
         classes = predictor.predict_preprocessed(ready)
         if labels is not None:
-            counts = _overlaps(classes, labels, range(1, predictor.bundle.plan.network.classes))
-            found += [o.dice for o in counts if o.status != "both_empty"]
-    return float(np.mean(found)) if found else 0.0
+            plan = predictor.bundle.plan
+            wanted = plan.region_classes or [(n + 1,) for n in range(len(plan.labels))]
+            counts = overlaps(classes, labels, wanted, ignored=plan.ignored_class)
+            found = [o.dice for o in counts if o.status != "both_empty"]
+            means += [float(np.mean(found))] if found else []
+    return tuple(means)
 
 
 class ValidationCost:
@@ -107,6 +65,7 @@ class ValidationCost:
         description: The data set.
         store: Preprocessed cases, for their sizes.
         ids: Cases that may be validated, at least one.
+        steps: Post-processing that is tried on each mask.
         timer: What seconds are taken from: `time.thread_time`, or wall time for a GPU.
     """
 
@@ -117,14 +76,17 @@ class ValidationCost:
         store: Store,
         ids: Sequence[str],
         timer: Clock,
+        steps: Sequence[PostprocessSpec] = (),
     ) -> None:
         plan = predictor.bundle.plan
         self._windows = {name: _windows(store.case(name), plan) for name in ids}
         self.window_seconds = _time_window(predictor, plan, timer)
         sizes = {name: prod(store.case(name).original.grid_size) for name in ids}
         middle = sorted(ids, key=lambda name: sizes[name])[len(ids) // 2]
-        _score(predictor, description, middle, 0)  # compiles what validation needs, before the end
-        per_voxel = _time_reading(description, middle, plan, timer) / sizes[middle]
+        predictor.predict(read_case(description, description.case(middle)))  # compiles all it needs
+        seconds = _time_reading(description, middle, plan, timer)
+        seconds += _time_trials(description, middle, steps, timer)
+        per_voxel = seconds / sizes[middle]
         self._case_seconds = {name: per_voxel * sizes[name] for name in ids}
 
     def quick(self, ids: Iterable[str]) -> float:
@@ -140,7 +102,12 @@ class ValidationCost:
 def volume_ranges_ml(
     store: Store, ids: Iterable[str], plan: Plan
 ) -> dict[str, tuple[float, float]]:
-    """For each label, the volumes between which 98 % of the training cases lie."""
+    """For each label, the volumes between which 98 % of the training cases lie.
+
+    Where voxels are ignored nobody knows how large a structure is: then there are none.
+    """
+    if plan.ignored_value is not None:
+        return {}
     volumes = np.array(
         [
             np.array(store.case(name).class_voxels[1:]) * store.case(name).geometry.voxel_volume_ml
@@ -151,29 +118,38 @@ def volume_ranges_ml(
     return {label.name: (float(low[n]), float(high[n])) for n, label in enumerate(plan.labels)}
 
 
-def _score(
-    predictor: Predictor, description: DatasetDescription, case_id: str, fold: int
-) -> CaseDice:
-    case = description.case(case_id)
-    predicted = predictor.predict(read_case(description, case)).label_map
-    reference = read_case_label(description, case)
-    values = [label.value for label in description.labels]
-    overlaps = _overlaps(predicted.array, reference.array, values)
-    dice = {
-        label.name: None if overlap.status == "both_empty" else overlap.dice
-        for label, overlap in zip(description.labels, overlaps, strict=True)
-    }
-    return CaseDice(case=case_id, fold=fold, dice=dice)
+def overlaps(
+    predicted: IntArray,
+    reference: IntArray,
+    structures: Iterable[Sequence[int]],
+    *,
+    ignored: int | None = None,
+) -> list[Overlap]:
+    """Overlap of each structure, which is one value or several.
 
-
-def _overlaps(predicted: IntArray, reference: IntArray, values: Iterable[int]) -> list[Overlap]:
-    """Overlap of each value, all in one pass over the voxels."""
-    values = list(values)
+    Args:
+        predicted: Values, any shape.
+        reference: Values in the same shape.
+        structures: The values of each.
+        ignored: What the reference holds where nothing counts.
+    """
+    structures = list(structures)
     flat, truth = predicted.ravel(), reference.ravel()
+    if ignored is not None:
+        flat, truth = flat[truth != ignored], truth[truth != ignored]
+    if any(len(values) > 1 for values in structures):
+        return [_union_overlap(flat, truth, values) for values in structures]
+    most = max(value for (value,) in structures) + 1
     counts: list[npt.NDArray[Any]] = [
-        np.bincount(part, minlength=max(values) + 1) for part in (flat, truth, flat[flat == truth])
+        np.bincount(part, minlength=most) for part in (flat, truth, flat[flat == truth])
     ]
-    return [Overlap(*(int(count[value]) for count in counts)) for value in values]
+    return [Overlap(*(int(count[value]) for count in counts)) for (value,) in structures]
+
+
+def _union_overlap(predicted: IntArray, reference: IntArray, values: Sequence[int]) -> Overlap:
+    """Overlap of a union of values."""
+    one, other = np.isin(predicted, values), np.isin(reference, values)
+    return Overlap(int(one.sum()), int(other.sum()), int((one & other).sum()))
 
 
 def _windows(case: StoredCase, plan: Plan) -> int:
@@ -189,6 +165,16 @@ def _time_reading(description: DatasetDescription, case_id: str, plan: Plan, tim
         preprocess(read_case(description, case), None, plan)
         seconds = timer() - begin
     return seconds
+
+
+def _time_trials(
+    description: DatasetDescription, case_id: str, steps: Sequence[PostprocessSpec], timer: Clock
+) -> float:
+    """Seconds to try all steps on a mask like the reference."""
+    reference = read_case_label(description, description.case(case_id))
+    begin = timer()
+    trials(reference, reference, steps, description.ignored_value)
+    return timer() - begin
 
 
 def _time_window(predictor: Predictor, plan: Plan, timer: Clock) -> float:

@@ -91,3 +91,40 @@ def test_dice_of_training_cases_is_called_so(run):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(MissingPath, match=r"metrics\.json, plan\.json or log\.csv"):
         write_training_report(tmp_path)
+
+
+def test_what_held_out_cases_decided_is_shown(run):
+    metrics = METRICS | {
+        "choice": {
+            "why": "2d+3d_full has a Dice +0.0100 above 2d alone.",
+            "candidates": [
+                {"name": "2d+3d_full", "dice": 0.71, "ci_low": 0.7, "ci_high": 0.72,
+                 "chosen": True, "gain": 0.01, "gain_ci_low": 0.005, "gain_ci_high": 0.015},
+                {"name": "2d", "dice": 0.7, "ci_low": 0.69, "ci_high": 0.71, "gain": None},
+            ],
+        },
+        "postprocessing": [
+            {"sentence": "Holes in core are filled.", "gain": 0.002, "ci_low": 0.001,
+             "ci_high": 0.003, "n": 3, "changed": 2, "kept": True, "why": "It helped."},
+            {"sentence": "Holes in rim are filled.", "gain": 0.0, "ci_low": 0.0, "ci_high": 0.0,
+             "n": 3, "changed": 0, "kept": False, "why": "It did not help."},
+        ],
+        "calibration": {
+            "2d": {"temperature": 1.31, "ece_before": 0.08, "ece_after": 0.02, "voxels": 12000}
+        },
+    }  # fmt: skip
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    page = write_training_report(run).read_text()
+    for words in (
+        "2d+3d_full (the bundle)", "above 2d alone", "+0.0050 to +0.0150",
+        "Holes in core are filled.", "2 of 3", "+0.0010 to +0.0030", "1.31", "12,000",
+    ):  # fmt: skip
+        assert words in page
+    assert "Holes in rim" not in page
+
+
+@pytest.mark.parametrize("broken", [3, [1], {"candidates": 2}, None])
+def test_broken_decisions_count_as_missing(run, broken):
+    parts = {"choice": broken, "postprocessing": broken, "calibration": broken}
+    (run / "metrics.json").write_text(json.dumps(METRICS | parts))
+    assert "Mean Dice 0.700" in write_training_report(run).read_text()

@@ -9,6 +9,12 @@ from markupsafe import Markup
 from medseg.files import write_text
 from medseg.report.html import Cell, Tile, counted, duration, interval, render, shown
 from medseg.report.pages.records import Numbers, RunRecords, dice_table, read_run
+from medseg.report.pages.training_choices import (
+    calibration_rows,
+    candidate_rows,
+    choice_sentence,
+    step_rows,
+)
 from medseg.report.plots.score_plots import Strip, strip_panels
 from medseg.report.plots.training_plots import Curve, curves
 from medseg.report.scores.summary import mean_of
@@ -54,6 +60,10 @@ def _content(run: RunRecords) -> dict[str, Any]:
         "strips": Markup(_strips(run.labels, cases, dice)),
         "structures": run.labels,
         "worst": _worst(cases, dice),
+        "candidates": candidate_rows(run.metrics),
+        "choice": choice_sentence(run.metrics),
+        "steps": step_rows(run.metrics),
+        "calibration": calibration_rows(run.metrics),
         "reasons": run.reasons,
         "facts": _facts(run),
     }

@@ -1,0 +1,99 @@
+"""Several configurations of one run: each with a folder, a plan and a store of its own."""
+
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from medseg.bundle import Bundle
+from medseg.dataset.description import DatasetDescription
+from medseg.dataset.fingerprint import take_fingerprint
+from medseg.dataset.plan import Config, Plan, make_plan
+from medseg.errors import PlanError, TrainingError
+from medseg.progress import Progress
+from medseg.training.prepare import Run, budget_of, prepare
+from medseg.training.probe import choose_device, probe_machine
+from medseg.training.run import RunFolder, RunRecord
+from medseg.training.schedule import Clock
+
+
+def prepare_all(
+    folder: RunFolder,
+    record: RunRecord,
+    description: DatasetDescription,
+    *,
+    plan: Plan | None,
+    start: Bundle | None,
+    clock: Clock,
+    command: str,
+    progress: Progress,
+) -> tuple[Run, ...]:
+    """Prepare the run, or one run for each configuration that is compared; see `prepare`.
+
+    A configuration that does not fit the data is left out, with a note that says why.
+
+    Raises:
+        TrainingError: If a plan or a start is given for several configurations.
+        PlanError: If no configuration fits the data.
+    """
+    if not record.settings.compare:
+        return (
+            prepare(
+                folder, record, description, plan=plan, start=start, clock=clock,
+                command=command, progress=progress,
+            ),
+        )  # fmt: skip
+    if plan is not None or start is not None:
+        raise TrainingError(
+            "Each configuration that is compared has a plan and weights of its own.",
+            received="--plan" if plan is not None else "--start-from",
+            cure="Leave it out, or train one configuration.",
+        )
+    plans = _plans(folder, record, description, progress)
+    runs = [
+        prepare(
+            folder.part(config), _record_of(folder, record, config), description, plan=plan,
+            start=None, clock=clock, command=command, progress=progress,
+        )
+        for config, plan in plans.items()
+    ]  # fmt: skip
+    latest = max(run.clock() for run in runs) - clock()
+    return tuple(replace(run, clock=lambda: latest + clock()) for run in runs)
+
+
+def _plans(
+    folder: RunFolder, record: RunRecord, description: DatasetDescription, progress: Progress
+) -> dict[Config, Plan | None]:
+    """A plan for each configuration that fits; None for one that lies there already."""
+    settings = record.settings
+    wanted = [config for config in settings.compare if config not in record.left_out]
+    plans: dict[Config, Plan | None] = dict.fromkeys(wanted)
+    missing = [config for config in wanted if not folder.part(config).plan.is_file()]
+    if not missing:
+        return plans
+    machine = probe_machine(choose_device(settings.device))
+    fingerprint = take_fingerprint(description, workers=machine.cores, progress=progress)
+    budget = budget_of(settings, machine)
+    refused: dict[Config, PlanError] = {}
+    for config in missing:
+        try:
+            plans[config] = make_plan(fingerprint, budget, config=config, arch=settings.arch)
+        except PlanError as error:
+            refused[config] = error
+            del plans[config]
+            progress.note(f"{config} is left out: {error}")
+    if not plans:
+        raise next(iter(refused.values()))
+    folder.save(record.model_copy(update={"left_out": (*record.left_out, *refused)}))
+    return plans
+
+
+def _record_of(folder: RunFolder, record: RunRecord, config: Config) -> RunRecord:
+    """What one configuration was asked for, with the precision that an earlier run chose."""
+    settings = record.settings.model_copy(update={"config": config, "compare": ()})
+    asked = record.model_copy(update={"settings": settings, "left_out": ()})
+    try:
+        found = RunRecord.model_validate_json(folder.part(config).record.read_bytes())
+    except (OSError, ValidationError):
+        return asked
+    chosen = {"precision": found.precision, "precision_why": found.precision_why}
+    return asked.model_copy(update=chosen)
