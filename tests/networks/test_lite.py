@@ -35,7 +35,7 @@ class TestContract(Contract):
 
 
 ALLOWED = {"conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d", "relu", "relu_", "add"}
-"""Operators that ONNX Runtime, OpenVINO and TensorRT have kernels for, in int8 too."""
+"""Operators that ONNX, OpenVINO and TensorRT have, of two and of three axes."""
 
 
 def test_parameters_and_multiplications_of_the_reference():
