@@ -21,7 +21,8 @@ from medseg.dataset.importers import open_dataset
 from medseg.errors import FaultyDataset
 from medseg.volume.geometry import Geometry
 from medseg.volume.io import read_volume, write_label_map, write_volume
-from medseg.volume.volume import Volume
+from medseg.volume.labels import Label
+from medseg.volume.volume import LabelMap, Volume
 
 
 def faults_of(root: Path) -> list[Fault]:
@@ -335,3 +336,35 @@ def test_channels_of_real_scans_on_own_grids(data_root):
 )
 def test_real_folders_have_no_error(data_root, folder):
     assert not [f for f in faults_of(data_root / folder) if f.severity == "error"]
+
+
+def scribbled(folder: Path, *, judged: bool) -> DatasetDescription:
+    """One case in which value 9 is ignored: all of it, or all but two voxels of background."""
+    geometry = Geometry.from_spacing((1.0, 1.0, 1.0), (6, 6, 6))
+    image = np.random.default_rng(0).normal(size=(1, 6, 6, 6)).astype(np.float32)
+    write_volume(Volume(image, geometry), folder / "a.nii.gz")
+    array = np.full((6, 6, 6), 9, np.uint8)
+    if judged:
+        array[0, 0, :2] = 0
+        array[0, 1, :2] = 1
+    labels = (Label(value=1, name="organ"),)
+    write_label_map(
+        LabelMap(array, geometry, (*labels, Label(value=9, name="x"))), folder / "l.nii"
+    )
+    return DatasetDescription(
+        name="Scribbles",
+        channels=(Channel(name="T1"),),
+        labels=labels,
+        cases=(Case(id="a", images=(folder / "a.nii.gz",), label=folder / "l.nii"),),
+        ignored_value=9,
+    )
+
+
+def test_ignored_voxels_are_no_fault(tmp_path):
+    assert not check_dataset(scribbled(tmp_path, judged=True), None)
+
+
+def test_a_case_of_which_nothing_is_judged_is_warned_of(tmp_path):
+    (fault,) = check_dataset(scribbled(tmp_path, judged=False), None)
+    assert (fault.kind, fault.severity) == ("nothing judged", "warning")
+    assert "every voxel of l.nii is ignored (value 9)" in fault.what

@@ -8,6 +8,7 @@ from medseg.dataset.fingerprint import load_fingerprint, save_fingerprint, take_
 from medseg.dataset.importers import open_dataset
 from medseg.errors import DatasetError, DifferentSpace, MissingPath
 from medseg.volume.io import write_label_map, write_volume
+from medseg.volume.labels import Label
 from medseg.volume.volume import LabelMap, Volume
 
 
@@ -140,3 +141,29 @@ def test_hippocampus(data_root):
     assert np.median(fingerprint.grid_sizes, axis=0).round().tolist() == [35, 50, 36]
     _, anterior, posterior = fingerprint.class_voxels
     assert 1054 < posterior < anterior < 2593
+
+
+def test_ignored_voxels_are_counted_nowhere(tmp_path, phantom):
+    """What is ignored may as well be anything: the numbers are those of the judged voxels."""
+    volume, labels = phantom(0)
+    ignored = np.zeros(labels.array.shape, bool)
+    ignored[:, :7] = True
+    array = np.where(ignored, 9, labels.array).astype(np.uint8)
+    known = (*labels.labels, Label(value=9, name="x"))
+    description = describe(tmp_path, [(volume, LabelMap(array, labels.geometry, known))])
+    description = description.model_copy(update={"labels": labels.labels, "ignored_value": 9})
+    fingerprint = take_fingerprint(description)
+    inside = volume.array[0][(array > 0) & ~ignored].astype(np.float64)
+    assert fingerprint.statistics[0].mean == pytest.approx(inside.mean(), rel=1e-6)
+    voxels = np.bincount(array[~ignored], minlength=3)
+    assert fingerprint.class_voxels == tuple(voxels)
+    assert fingerprint.foreground_share == pytest.approx(voxels[1:].sum() / voxels.sum())
+    assert fingerprint.ignored_value == 9
+
+
+def test_a_data_set_of_which_nothing_is_judged_has_no_foreground(tmp_path, phantom):
+    volume, labels = phantom(0)
+    nothing = LabelMap(np.full_like(labels.array, 9), labels.geometry, (Label(value=9, name="x"),))
+    description = describe(tmp_path, [(volume, nothing)])
+    description = description.model_copy(update={"labels": labels.labels, "ignored_value": 9})
+    assert take_fingerprint(description).foreground_share == 0

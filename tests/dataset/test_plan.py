@@ -6,8 +6,9 @@ from pydantic import ValidationError
 
 from medseg.dataset.cost import parameter_count
 from medseg.dataset.plan import Plan, load_plan, make_plan, save_plan
-from medseg.errors import MissingPath, PlanError
+from medseg.errors import LabelError, MissingPath, PlanError
 from medseg.specs import PAPERS, Budget
+from medseg.volume.regions import PaintedRegion
 
 
 @pytest.fixture
@@ -150,3 +151,66 @@ def test_plans_that_preprocess_alike_share_a_store(plan):
     assert longer.preprocessing_hash == plan.preprocessing_hash
     other = plan.model_copy(update={"spacing_mm": (1.0, 1.0, 2.0)})
     assert other.preprocessing_hash != plan.preprocessing_hash
+
+
+REGIONS = (
+    PaintedRegion(name="whole", values=(1, 2), painted=1),
+    PaintedRegion(name="posterior", values=(2,), painted=2),
+)
+
+
+def test_regions_have_a_channel_each_and_a_loss_of_their_own():
+    plan = make_plan(make_fingerprint(regions=REGIONS), CPU_QUARTER)
+    assert plan.network.classes == 2
+    assert plan.loss.kind == "dice_bce"
+    assert plan.region_classes == ((1, 2), (2,))
+    assert plan.judged == {"whole": (1, 2), "posterior": (2,)}
+    words = {reason.what: reason for reason in plan.reasons}
+    assert "painted in order: whole, posterior" in words["regions"].why
+    assert words["loss"].value == "Dice and binary cross-entropy"
+
+
+def test_one_region_of_several_values_is_enough():
+    plan = make_plan(make_fingerprint(regions=REGIONS[:1]), CPU_QUARTER)
+    assert plan.network.classes == 1
+
+
+def test_labels_are_judged_where_there_are_no_regions(plan):
+    assert plan.judged == {"anterior": (1,), "posterior": (2,)}
+    assert plan.ignored_class is None
+
+
+def test_ignored_voxels_are_no_class_of_the_network(plan):
+    scribbles = make_plan(make_fingerprint(ignored_value=9), CPU_QUARTER)
+    assert scribbles.network == plan.network
+    assert (scribbles.ignored_value, scribbles.ignored_class) == (9, 3)
+    assert scribbles.preprocessing_hash != plan.preprocessing_hash
+    assert "voxels of value 9" in [reason.value for reason in scribbles.reasons]
+
+
+def test_regions_called_left_and_right_are_not_mirrored():
+    sides = (
+        PaintedRegion(name="left lung", values=(1,), painted=1),
+        PaintedRegion(name="right lung", values=(2,), painted=2),
+    )
+    assert 0 in make_plan(make_fingerprint(), GPU_DAY).augment.mirror.axes
+    assert 0 not in make_plan(make_fingerprint(regions=sides), GPU_DAY).augment.mirror.axes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"regions": REGIONS[:1]}, "one channel for each region"),
+        ({"regions": ()}, "one class for each label"),
+        ({"loss": {"kind": "dice_ce"}}, "regions have the loss dice_bce"),
+    ],
+)
+def test_parts_of_a_plan_of_regions_that_do_not_fit_are_refused(change, message):
+    plan = make_plan(make_fingerprint(regions=REGIONS), CPU_QUARTER)
+    with pytest.raises(ValidationError, match=message):
+        Plan.model_validate(plan.model_dump() | change)
+
+
+def test_an_order_of_painting_that_hides_a_region_is_refused():
+    with pytest.raises(LabelError, match="inner ones over the outer ones"):
+        make_plan(make_fingerprint(regions=REGIONS[::-1]), CPU_QUARTER)

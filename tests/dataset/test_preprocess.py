@@ -180,3 +180,18 @@ def test_the_volume_itself_is_left_alone(phantom):
     preprocess(volume, labels, make_test_plan(crop_to_nonzero=True))
     np.testing.assert_array_equal(volume.array, before[0])
     np.testing.assert_array_equal(labels.array, before[1])
+
+
+def test_ignored_voxels_become_the_class_after_the_last(phantom):
+    volume, labels = phantom(0)
+    array = labels.array.copy()
+    array[:3] = 7
+    known = (*LABELS, Label(value=7, name="ignore"))
+    scribbled = LabelMap(array, labels.geometry, known)
+    plan = make_test_plan(ignored_value=7)
+    ready = preprocess(volume, scribbled, plan)
+    assert plan.ignored_class == 3
+    np.testing.assert_array_equal(ready.labels == 3, array == 7)
+    np.testing.assert_array_equal(ready.labels[3:], labels.array[3:])
+    with pytest.raises(LabelError, match="structures of the plan only"):
+        preprocess(volume, scribbled, make_test_plan())

@@ -208,3 +208,20 @@ def test_a_file_that_is_gone_is_named(description, plan, tmp_path):
     description.cases[0].images[0].unlink()
     with pytest.raises(MissingPath, match=description.cases[0].images[0].name):
         Store.build(tmp_path / "store", description, plan)
+
+
+def test_where_voxels_are_ignored_background_is_sampled_and_they_are_not(
+    description, plan, tmp_path, monkeypatch
+):
+    scribbled = description.model_copy(update={"ignored_value": 2, "labels": plan.labels[:1]})
+    ours = plan.model_copy(update={"ignored_value": 2, "labels": plan.labels[:1]})
+    monkeypatch.setattr(store_module, "MOST_LOCATIONS", 50)
+    case = Store.build(tmp_path / "scribbles", scribbled, ours).case("phantom_000")
+    labels = case.labels()
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert case.class_voxels == tuple(np.bincount(labels.ravel())[:2])
+    for n in (0, 1):
+        places = case.locations(n)
+        assert len(places) == min(50, case.class_voxels[n])
+        assert (labels[tuple(places.T)] == n).all()
+    assert case.locations(2).shape == (0, 3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from medseg.inference.engine import Engine, Part
 from medseg.inference.ensemble import Ensemble, to_probabilities
@@ -106,3 +106,17 @@ def test_softmax_in_place_is_softmax():
 def test_no_engine_is_a_mistake():
     with pytest.raises(ValueError, match="at least one engine"):
         Ensemble([])
+
+
+def test_regions_have_a_sigmoid_each():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 6)).astype(np.float32)
+    expected = expit(logits)
+    to_probabilities(logits, "sigmoid")
+    np.testing.assert_allclose(logits, expected, rtol=1e-5)
+
+
+def test_regions_are_averaged_as_probabilities(batch):
+    engines = (Linear((1, -2, 3)), Linear((0, 5, 1)))
+    expected = np.mean([expit(engine.run(batch)) for engine in engines], axis=0)
+    ensemble = Ensemble(engines, activation="sigmoid")
+    np.testing.assert_allclose(mean(ensemble, batch), expected, rtol=1e-4)

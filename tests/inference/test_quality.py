@@ -7,10 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from medseg.inference.quality import component_sizes, estimate_quality, expected_dice
+from medseg.inference.quality import (
+    component_sizes,
+    estimate_quality,
+    expected_dice,
+    expected_region_dice,
+)
 from medseg.space.votes import TopClasses
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Label
+from medseg.volume.regions import PaintedRegion
 from medseg.volume.volume import LabelMap
 
 SIZE = (12, 12, 12)
@@ -137,3 +143,32 @@ def test_parts_are_those_of_scipy(array):
     for value in (1, 2, 3):
         parts, _ = ndimage.label(array == value)
         assert sorted(sizes[values == value]) == sorted(np.bincount(parts.ravel())[1:])
+
+
+WHOLE = PaintedRegion(name="whole", values=(3, 7), painted=3)
+INNER = PaintedRegion(name="inner", values=(7,), painted=7)
+
+
+def test_of_regions_it_is_the_formula_for_each():
+    p = np.random.default_rng(0).random((2, *SIZE)).astype(np.float32)
+    won = p > 0.5
+    expected = [2 * p[n][won[n]].sum() / (p[n].sum() + won[n].sum()) for n in range(2)]
+    assert expected_region_dice(top_of(p), 2) == pytest.approx(expected, rel=1e-5)
+    array = np.where(won[1], 7, np.where(won[0], 3, 0)).astype(np.uint8)
+    mask = LabelMap(array, GRID, LABELS)
+    quality = estimate_quality([top_of(p)], mask, volume_ranges_ml=WIDE, regions=(WHOLE, INNER))
+    assert quality.expected_dice == pytest.approx(
+        dict(zip(("whole", "inner"), expected, strict=True)), rel=1e-5
+    )
+
+
+def test_the_temperature_of_a_region_divides_its_logit():
+    logits = np.random.default_rng(1).normal(size=(2, *SIZE)) * 3
+    p, cooled = (1 / (1 + np.exp(-z)) for z in (logits, logits / 1.7))
+    assert expected_region_dice(top_of(p), 2, temperature=1.7) == pytest.approx(
+        expected_region_dice(top_of(cooled), 2), rel=1e-4
+    )
+
+
+def test_a_region_that_is_nowhere_has_no_expected_dice():
+    assert expected_region_dice(top_of(np.full((1, *SIZE), 0.4)), 1) == [None]
