@@ -32,6 +32,8 @@
     - CannotResume           no checkpoint, or one of another run
     - BudgetTooShort         less time than the steps before training need
     - TrainingStopped        somebody asked it to stop; its checkpoint is kept
+    - TrainingDiverged       its numbers went wrong again and again
+    - LostProcess            one of several processes that train together came to its end
   + EvaluationError          predictions and references that cannot be compared
     - MissingPredictions     references without a prediction, and no word about what they count
   + MissingDependency        an optional package is not installed
@@ -252,6 +254,18 @@ class TrainingStopped(TrainingError):
     """Somebody asked the training to stop; its checkpoint is kept."""
 
     code = "training-stopped"
+
+
+class TrainingDiverged(TrainingError):
+    """The numbers of a training went wrong again and again, whatever the learning rate."""
+
+    code = "training-diverged"
+
+
+class LostProcess(TrainingError):
+    """One of several processes that train together came to its end."""
+
+    code = "training-process"
 
 
 class EvaluationError(MedsegError):

@@ -6,7 +6,8 @@ import torch
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import Store
-from medseg.training.data import Batch, Batches
+from medseg.errors import DifferentSpace, UnreadableFile
+from medseg.training.data import Batch, Batches, Part
 
 
 @pytest.fixture
@@ -82,13 +83,51 @@ def test_epochs_and_steps(store: Store, plan: Plan) -> None:
     assert batches.epochs_of(12) == 3.0
 
 
-def test_a_failing_worker_is_heard(
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cut", ["image.npy", "labels.npy", "locations.npy"])
+def test_a_truncated_case_is_named_with_its_cure(
+    store: Store, plan: Plan, workers: int, cut: str
+) -> None:
+    array = store.folder / "blob_3" / cut
+    array.write_bytes(array.read_bytes()[:200])
+    every = plan.model_copy(
+        update={"recipe": plan.recipe.model_copy(update={"foreground_share": 1.0})}
+    )
+    batches = Batches(store, store.ids, every, seed=0)
+    with (
+        batches.starting_at(0, workers=workers) as feed,
+        pytest.raises(UnreadableFile, match=r"blob_3 is not\. Received: .+ --resume"),
+    ):
+        for _ in range(4):
+            next(feed)
+
+
+def test_an_error_of_a_worker_keeps_its_kind_and_gets_the_name_of_its_case(
     store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise OSError("the disk is gone")
+        raise DifferentSpace("Two grids are one.", received="two")
 
-    batches = Batches(store, store.ids, plan, seed=0)
+    batches = Batches(store, store.ids[:1], plan, seed=0)
     monkeypatch.setattr("medseg.training.data.training_sample", fail)
-    with batches.starting_at(0, workers=2) as feed, pytest.raises(OSError, match="disk is gone"):
+    with (
+        batches.starting_at(0, workers=2) as feed,
+        pytest.raises(DifferentSpace, match=r"Case blob_0: Two grids are one\. Received: two\."),
+    ):
         next(feed)
+
+
+@pytest.mark.parametrize(("size", "samples"), [(1, 2), (2, 2), (2, 5), (3, 5)])
+def test_parts_make_the_batch_that_one_process_makes(
+    store: Store, plan: Plan, size: int, samples: int
+) -> None:
+    larger = plan.model_copy(
+        update={"recipe": plan.recipe.model_copy(update={"batch_size": samples})}
+    )
+    parts = [
+        Batches(store, store.ids, larger, seed=0, part=Part(rank, size)).batch(3)
+        for rank in range(size)
+    ]
+    images, labels = zip(*parts, strict=True)
+    whole = Batches(store, store.ids, larger, seed=0).batch(3)
+    assert same((torch.cat(images), torch.cat(labels)), whole)

@@ -13,9 +13,12 @@ from torch import Tensor
 from medseg.specs import RecipeSpec
 from medseg.training import fit as room
 from medseg.training.checkpoint import Checkpoint
+from medseg.training.course import Course, Look, Trained
 from medseg.training.data import Batch
-from medseg.training.fit import CHECKPOINT_SECONDS, Course, Look, Trained, fit
+from medseg.training.fit import CHECKPOINT_SECONDS, fit
+from medseg.training.forecast import LEAST_LOOKS, PATIENCE
 from medseg.training.log import Journal
+from medseg.training.module import Step
 from medseg.training.schedule import ByTime
 
 
@@ -33,18 +36,21 @@ class Sleeper:
     device = torch.device("cpu")
 
     def __init__(self, clock: Time) -> None:
-        self.clock, self.steps = clock, 0
+        self.clock, self.steps, self.parts = clock, 0, 1
         self.rates: list[float] = []
         self.shares: list[float] = []
 
     def at_share(self, share: float) -> None:
         self.shares.append(share)
 
-    def step(self, batch: Batch, rate: float) -> tuple[float, Tensor]:
+    def step(self, batch: Batch, rate: float) -> Step:
         self.clock.now += 1.0
         self.steps += 1
         self.rates.append(rate)
-        return 0.5, torch.nn.functional.one_hot(batch[1], 2).movedim(-1, 1).float()
+        return Step(0.5, torch.nn.functional.one_hot(batch[1], 2).movedim(-1, 1).float(), True)
+
+    def is_sound(self) -> bool:
+        return True
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -77,12 +83,14 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Checkpoint]:
     return checkpoints
 
 
-def run(folder: Path, clock: Time, *, look_seconds: float) -> tuple[Trained, Sleeper]:
+def run(
+    folder: Path, clock: Time, *, look_seconds: float, stop_early: bool = False
+) -> tuple[Trained, Sleeper]:
     learner = Sleeper(clock)
 
-    def score(_weights: dict[str, Tensor]) -> float:
+    def score(_weights: dict[str, Tensor]) -> tuple[float, ...]:
         clock.now += look_seconds
-        return 0.75
+        return 0.7, 0.8
 
     with Journal(folder) as journal:
         course = Course(
@@ -91,7 +99,8 @@ def run(folder: Path, clock: Time, *, look_seconds: float) -> tuple[Trained, Sle
             clock=clock,
             checkpoint=folder / "checkpoint.safetensors",
             journal=journal,
-            look=Look(score, look_seconds),
+            look=Look(score, look_seconds, held_out=2),
+            stop_early=stop_early,
         )
         trained = fit(learner, Same(), course)  # type: ignore[arg-type]
     return trained, learner
@@ -140,3 +149,25 @@ def test_the_learner_is_told_how_far_training_is(tmp_path: Path, written: list[C
     assert len(learner.shares) == learner.steps
     assert all(a <= b for a, b in pairwise(learner.shares))
     assert learner.shares[0] < 0.01 < 0.99 < learner.shares[-1]
+
+
+def test_looks_foretell_the_end_with_an_error(tmp_path: Path, written: list[Checkpoint]) -> None:
+    run(tmp_path, Time(), look_seconds=0.1)
+    looks = [row for row in rows(tmp_path) if row["validation_dice"]]
+    assert [row["forecast_dice"] for row in looks[: LEAST_LOOKS - 1]] == ["", "", ""]
+    assert {float(row["forecast_dice"]) for row in looks[LEAST_LOOKS - 1 :]} == {0.75}
+    errors = [float(row["forecast_error"]) for row in looks[LEAST_LOOKS - 1 :]]
+    assert errors[0] > errors[-1] > 0
+    assert not any(row["forecast_dice"] for row in rows(tmp_path) if not row["validation_dice"])
+
+
+def test_it_stops_early_only_if_asked(tmp_path: Path, written: list[Checkpoint]) -> None:
+    whole, _ = run(tmp_path / "whole", Time(), look_seconds=0.1)
+    short, _ = run(tmp_path / "short", Time(), look_seconds=0.1, stop_early=True)
+    assert not whole.stopped_early
+    assert short.stopped_early
+    looks = [row for row in rows(tmp_path / "short") if row["validation_dice"]]
+    assert len(looks) == PATIENCE + 1
+    assert short.steps < 0.5 * whole.steps
+    assert written[-1].facts["finished"]
+    assert written[-1].facts["stopped_early"]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import Store
+from medseg.errors import MedsegError, UnreadableFile
 from medseg.transforms.pipeline import training_sample
 from medseg.types import FloatArray, IntArray
 
@@ -30,6 +33,26 @@ _SAMPLE, _ORDER = 0, 1
 """What is drawn: a sample of a step, or the order of the cases in an epoch."""
 
 
+class Part(NamedTuple):
+    """Which samples of each batch a process takes.
+
+    Attributes:
+        rank: Number of the process.
+        size: Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, samples: int) -> range:
+        """Numbers of its samples, of so many; parts differ by one sample at most."""
+        return range(self.rank * samples // self.size, (self.rank + 1) * samples // self.size)
+
+
+WHOLE = Part()
+"""One process takes all samples."""
+
+
 class Batches:
     """The batches of one training.
 
@@ -39,11 +62,20 @@ class Batches:
         plan: Patch, batch size and augmentation.
         seed: Seed of the run.
         fold: Number of the fold, so that folds see different draws.
+        part: Which samples of each batch are made.
     """
 
     def __init__(
-        self, store: Store, ids: Sequence[str], plan: Plan, *, seed: int, fold: int = 0
+        self,
+        store: Store,
+        ids: Sequence[str],
+        plan: Plan,
+        *,
+        seed: int,
+        fold: int = 0,
+        part: Part = WHOLE,
     ) -> None:
+        self._samples = part.of(plan.recipe.batch_size)
         self._store, self._ids = store, tuple(ids)
         self._plan, self._seed, self._fold = plan, seed, fold
         self._flat = plan.network.dims == 2
@@ -51,7 +83,7 @@ class Batches:
 
     @property
     def batch_size(self) -> int:
-        """Patches in a batch."""
+        """Patches in a batch, all parts together."""
         return self._plan.recipe.batch_size
 
     def steps_of(self, epochs: float) -> int:
@@ -63,8 +95,8 @@ class Batches:
         return steps * self.batch_size / len(self._ids)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step."""
-        return self._stack([self._sample(step, n) for n in range(self.batch_size)])
+        """The batch of a step, or the part of it that is made here."""
+        return self._stack([self._sample(step, n) for n in self._samples])
 
     @contextmanager
     def starting_at(self, step: int, *, workers: int) -> Iterator[Iterator[Batch]]:
@@ -93,16 +125,21 @@ class Batches:
         while True:
             while len(waiting) < _DEPTH:
                 number = step + len(waiting)
-                waiting.append(
-                    [pool.submit(self._sample, number, n) for n in range(self.batch_size)]
-                )
+                waiting.append([pool.submit(self._sample, number, n) for n in self._samples])
             yield self._stack([future.result() for future in waiting.popleft()])
             step += 1
 
     def _sample(self, step: int, n: int) -> tuple[FloatArray, IntArray]:
         epoch, place = divmod(step * self.batch_size + n, len(self._ids))
-        case = self._store.case(self._ids[self._order(epoch)[place]])
-        return training_sample(case, self._plan, self._generator(_SAMPLE, step, n))
+        case_id = self._ids[self._order(epoch)[place]]
+        try:
+            case = self._store.case(case_id)
+            return training_sample(case, self._plan, self._generator(_SAMPLE, step, n))
+        except MedsegError as error:
+            rule = f"Case {case_id}: {error.rule}"
+            raise type(error)(rule, received=error.received, cure=error.cure) from error
+        except (OSError, EOFError, ValueError) as error:
+            raise _unreadable(case_id, self._store.folder, error) from error
 
     def _draw_order(self, epoch: int) -> list[int]:
         places = self._generator(_ORDER, epoch).permutation(len(self._ids))
@@ -116,3 +153,13 @@ class Batches:
         image = torch.from_numpy(np.stack([image for image, _ in samples]).astype(np.float32))
         labels = torch.from_numpy(np.stack([labels for _, labels in samples]).astype(np.int64))
         return (image[..., 0], labels[..., 0]) if self._flat else (image, labels)
+
+
+def _unreadable(case_id: str, folder: Path, error: Exception) -> UnreadableFile:
+    """What a worker met, in the words of the first cause, with the name of its case."""
+    return UnreadableFile(
+        f"Each preprocessed case must be readable while it is trained on; {case_id} is not.",
+        received=" ".join(str(error).split()) or type(error).__name__,
+        cure=f"Remove the folder of that case in {folder}, and go on with --resume: it is made "
+        "again from the data set.",
+    )

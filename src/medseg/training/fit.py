@@ -1,31 +1,34 @@
 """The training loop of one network: batch, step, average, and now and then a row or a checkpoint.
 
 The loop is the same whether it ends after so many steps or at a moment of the clock: a `Timetable`
-knows. What it leaves behind is a checkpoint that a killed training goes on from, bit for bit.
+knows. What it leaves behind is a checkpoint that a killed training goes on from, bit for bit. A
+training that goes wrong goes back to its last good state (`steady.py`), and on from there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import torch
-from torch import Tensor
 
 from medseg.errors import TrainingStopped
-from medseg.progress import SILENT, Progress
-from medseg.specs import RecipeSpec
+from medseg.progress import SILENT, Progress, Task
+from medseg.training.batch_dice import mean_dice_of
 from medseg.training.checkpoint import Checkpoint, save_checkpoint
+from medseg.training.course import Course, Trained
 from medseg.training.data import Batch, Batches
-from medseg.training.log import Journal, Row
+from medseg.training.followers import align
+from medseg.training.forecast import Forecast, Sight, forecast, has_settled
+from medseg.training.log import Row
 from medseg.training.module import Learner
-from medseg.training.schedule import Clock, Timetable, learning_rate
-from medseg.training.signals import listening
+from medseg.training.schedule import learning_rate
+from medseg.training.signals import StopRequest, listening
+from medseg.training.steady import KEEP_EVERY, Incident, Keeper, Trouble
+from medseg.training.team import Command, Order
 
-CHECKPOINT_SECONDS = 45.0
-"""Time between checkpoints; a killed training loses no more than this."""
+CHECKPOINT_SECONDS, _ANYWHERE = 45.0, 1.1
+"""Time between checkpoints; a killed training loses no more than this. They wait for a step whose
+state is kept anyway, but no longer than until this multiple of the time."""
 
 _ROW_SECONDS, _ROW_SHARE = 2.0, 0.004
 """A row is written after two seconds, or after this share of the time so far if that is more."""
@@ -38,106 +41,39 @@ _LOOK_SHARE, _LOOK_COST = 0.05, 0.03
 none in the last one, which validation follows."""
 
 
-class Look(NamedTuple):
-    """A quick score on a few held-out cases.
-
-    Attributes:
-        score: Their Dice with these weights.
-        seconds: What it is expected to take.
-    """
-
-    score: Callable[[dict[str, Tensor]], float]
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Course:
-    """What the loop goes by.
-
-    Attributes:
-        recipe: Learning rate and its schedule.
-        timetable: When to stop.
-        clock: Seconds of the command.
-        checkpoint: The checkpoint's file.
-        journal: Who writes the rows.
-        fold: Which fold.
-        name: What the bar is called.
-        look: Scores weights on a few held-out cases; None for none.
-        workers: Threads that prepare batches ahead.
-    """
-
-    recipe: RecipeSpec
-    timetable: Timetable
-    clock: Clock
-    checkpoint: Path
-    journal: Journal
-    fold: int = 0
-    name: str = "train"
-    look: Look | None = None
-    workers: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What a loop leaves.
-
-    Attributes:
-        weights: The averaged weights, on the CPU.
-        steps: Steps done, those of earlier runs included.
-        epochs: Passes over the training cases.
-        training_seconds: Time that they took.
-        memory_gb: Largest memory that was seen.
-    """
-
-    weights: dict[str, Tensor]
-    steps: int
-    epochs: float
-    training_seconds: float
-    memory_gb: float
-
-
 def fit(
     learner: Learner,
     batches: Batches,
     course: Course,
     *,
-    spent: float = 0.0,
+    past: Checkpoint | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
     """Train until the timetable is over.
 
     Args:
-        learner: The network, fresh or restored from a checkpoint.
+        learner: The network, fresh or restored from `past`.
         batches: What to learn from.
         course: What to go by.
-        spent: Seconds of training in earlier runs.
+        past: The checkpoint of an earlier run.
         progress: Told of each step.
 
     Raises:
         TrainingStopped: If Ctrl-C or SIGTERM came; a checkpoint was written.
-        TrainingError: If the gradient did not stay finite.
+        TrainingDiverged: If the numbers went wrong again and again.
+        LostProcess: If another process of the team is gone.
     """
-    loop = _Loop(learner, batches, course, spent)
-    total = round(course.timetable.total)
+    loop = _Loop(learner, batches, course, past, progress)
+    align(course.team, learner)
     with (
-        _fastest_kernels(learner.device),
+        _fastest_kernels(learner.device, course.threads),
         listening() as stop,
-        batches.starting_at(learner.steps, workers=course.workers) as feed,
-        progress.task(course.name, total) as bar,
+        progress.task(course.name, round(course.timetable.total)) as bar,
     ):
         bar.advance(course.timetable.done(learner.steps))
-        while not course.timetable.is_over(learner.steps):
-            before = course.timetable.done(learner.steps)
-            loop.step(next(feed))
-            facts = loop.write_down()
-            bar.advance(course.timetable.done(learner.steps) - before, **facts)
-            if stop:
-                loop.save(finished=False)
-                raise TrainingStopped(
-                    f"Training was stopped after {learner.steps} steps, and nothing is lost.",
-                    received=stop.by,
-                    cure="Go on with the same command and --resume.",
-                )
+        while not loop.is_over:
+            with batches.starting_at(learner.steps, workers=course.workers) as feed:
+                loop.run(feed, bar, stop)
         loop.save(finished=True)
     return loop.result()
 
@@ -145,53 +81,75 @@ def fit(
 class _Loop:
     """One run of the loop and what it has seen since the last row."""
 
-    def __init__(self, learner: Learner, batches: Batches, course: Course, spent: float) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        batches: Batches,
+        course: Course,
+        past: Checkpoint | None,
+        progress: Progress,
+    ) -> None:
         self.learner, self.batches, self.course = learner, batches, course
-        self._spent, self._begin = spent, course.clock()
-        self._saved_at = self._row_at = self._begin
+        self.is_over = False
+        self._keeper, self._progress = Keeper(learner, past), progress
+        self._spent = past.training_seconds if past else 0.0
+        self._saved_at = self._row_at = self._begin = course.clock()
         self._row_step = learner.steps
         self._losses: list[float] = []
         self._overlap = torch.zeros(3, 0)
         self._dice = self._rate = 0.0
         self._memory_gb = 0.0
-        self._looked_at_share, self._look_seconds = 0.0, 0.0
+        self._look_seconds = 0.0
+        self._sights = [Sight(*one) for one in past.facts.get("sights", ())] if past else []
 
     @property
     def training_seconds(self) -> float:
         return self._spent + self.course.clock() - self._begin
 
-    def step(self, batch: Batch) -> None:
-        """Learn from one batch."""
-        done = self.learner.steps
-        share = self.course.timetable.share(done)
-        self._rate = learning_rate(share, self.course.recipe)
-        self.learner.at_share(share)
-        loss, logits = self.learner.step(batch, self._rate)
-        self._losses.append(loss)
-        if done % _DICE_EVERY == 0:
-            counts = _overlap(logits, batch[1].to(logits.device))
-            self._overlap = self._overlap + counts if self._overlap.numel() else counts
+    def run(self, feed: Iterator[Batch], bar: Task, stop: StopRequest) -> None:
+        """Learn until training is over, or until it went back and needs other batches.
 
-    def write_down(self) -> dict[str, str]:
-        """Write a row and a checkpoint where they are due; the facts to show beside the bar."""
-        now = self.course.clock()
-        facts: dict[str, str] = {}
-        if now - self._row_at >= max(_ROW_SECONDS, _ROW_SHARE * now):
-            facts = self._write_row(now)
-        if now - self._saved_at >= CHECKPOINT_SECONDS:
-            self.save(finished=False)
-        return facts
+        Raises:
+            TrainingStopped: If somebody asked to stop.
+        """
+        timetable, trouble = self.course.timetable, None
+        while not (trouble or self._may_end_early or timetable.is_over(self.learner.steps)):
+            before = timetable.done(self.learner.steps)
+            trouble = self._step(next(feed))
+            facts = {} if trouble else self._write_down()
+            bar.advance(timetable.done(self.learner.steps) - before, **facts)
+            if stop and not trouble:
+                self.save(finished=False)
+                raise TrainingStopped(
+                    f"Training was stopped after {self._kept_step} steps, and nothing is lost.",
+                    received=stop.by,
+                    cure="Go on with the same command and --resume.",
+                )
+        if not trouble and not self.learner.is_sound():
+            trouble = "not-finite"
+        if trouble:
+            self._go_back(trouble)
+        else:
+            self.is_over = True
 
     def save(self, *, finished: bool) -> None:
         """Write the checkpoint."""
         if finished and self._losses:
             self._write_row(self.course.clock())
+        self._kept_step, tensors, facts = self._keeper.state()
+        if finished:
+            self._kept_step, tensors = self.learner.steps, self.learner.state()
         checkpoint = Checkpoint(
-            step=self.learner.steps,
+            step=self._kept_step,
             training_seconds=self.training_seconds,
             command_seconds=self.course.clock(),
-            tensors=self.learner.state(),
-            facts={"finished": finished, "scaler": self.learner.scaler_state()},
+            tensors=tensors,
+            facts={
+                "finished": finished,
+                "sights": self._sights,
+                "stopped_early": self._may_end_early,
+                **facts,
+            },
         )
         save_checkpoint(checkpoint, self.course.checkpoint)
         self._saved_at = self.course.clock()
@@ -204,14 +162,66 @@ class _Loop:
             epochs=self.batches.epochs_of(self.learner.steps),
             training_seconds=self.training_seconds,
             memory_gb=max(self._memory_gb, _memory_gb(self.learner.device)),
+            incidents=self._keeper.incidents,
+            stopped_early=self._may_end_early,
         )
+
+    @property
+    def _may_end_early(self) -> bool:
+        return self.course.stop_early and has_settled(self._sights)
+
+    def _step(self, batch: Batch) -> Trouble | None:
+        """Learn from one batch; the trouble that training is in with it."""
+        done, parts = self.learner.steps, self.learner.parts
+        share = self.course.timetable.share(done)
+        self._rate = learning_rate(share, self.course.recipe) * self._keeper.rate_factor
+        self.learner.at_share(share)
+        self.course.team.order(Order(Command.STEP, self._rate, share))
+        step = self.learner.step(batch, self._rate)
+        if self.learner.parts != parts:
+            self._tell(self._keeper.note_parts())
+        self._losses.append(step.loss)
+        if done % _DICE_EVERY == 0:
+            counts = self.learner.overlap.counts(step.logits, batch[1])
+            self._overlap = self._overlap + counts if self._overlap.numel() else counts
+        return self._keeper.see(step)
+
+    def _write_down(self) -> dict[str, str]:
+        """Write a row and a checkpoint where they are due; the facts to show beside the bar."""
+        now = self.course.clock()
+        facts: dict[str, str] = {}
+        if now - self._row_at >= max(_ROW_SECONDS, _ROW_SHARE * now):
+            facts = self._write_row(now)
+        is_kept = self.learner.steps % KEEP_EVERY == 0
+        due = CHECKPOINT_SECONDS if is_kept else _ANYWHERE * CHECKPOINT_SECONDS
+        if now - self._saved_at >= due and self._keeper.is_calm and self.learner.is_sound():
+            self.save(finished=False)
+        return facts
+
+    def _go_back(self, trouble: Trouble) -> None:
+        """Go back to the last good state, and keep in writing that it was done.
+
+        Raises:
+            TrainingDiverged: If it was done too often.
+        """
+        self._tell(self._keeper.go_back(trouble))
+        align(self.course.team, self.learner)
+        self.course.journal.go_back(self.course.fold, self.learner.steps)
+        self._losses, self._overlap = [], torch.zeros(3, 0)
+        self._row_at, self._row_step = self.course.clock(), self.learner.steps
+        self.save(finished=False)
+
+    def _tell(self, incident: Incident) -> None:
+        self._progress.note(incident.sentence)
 
     def _write_row(self, now: float) -> dict[str, str]:
         steps, share = self.learner.steps, self.course.timetable.share(self.learner.steps)
         seconds = max(now - self._row_at, 1e-9)
         self._memory_gb = max(self._memory_gb, _memory_gb(self.learner.device))
         if self._overlap.numel():
-            self._dice = _dice(self._overlap)
+            self._dice = mean_dice_of(self._overlap)
+        sight = self._look(share)
+        told = self._forecast() if sight else None
         row = Row(
             fold=self.course.fold,
             step=steps,
@@ -221,9 +231,11 @@ class _Loop:
             learning_rate=self._rate,
             loss=sum(self._losses) / len(self._losses),
             batch_dice=self._dice,
-            validation_dice=self._look(share),
+            validation_dice=sight.dice if sight else None,
             samples_per_second=(steps - self._row_step) * self.batches.batch_size / seconds,
             memory_gb=self._memory_gb,
+            forecast_dice=told.dice if told else None,
+            forecast_error=told.error if told else None,
         )
         self.course.journal.add(row)
         self._losses, self._overlap = [], torch.zeros(3, 0)
@@ -236,40 +248,27 @@ class _Loop:
         }
         if row.validation_dice is not None:
             facts["held_out"] = f"{row.validation_dice:.3f}"
+        if told is not None:
+            facts["at the end"] = str(told)
         return facts
 
-    def _look(self, share: float) -> float | None:
+    def _look(self, share: float) -> Sight | None:
         """Score held-out cases if it is time to, and if looks stay cheap."""
-        look, due = self.course.look, share - self._looked_at_share >= _LOOK_SHARE
-        if look is None or not due or share > 1 - _LOOK_SHARE:
+        look, last = self.course.look, self._sights[-1].share if self._sights else 0.0
+        if look is None or share - last < _LOOK_SHARE or share > 1 - _LOOK_SHARE:
             return None
         if self._look_seconds + look.seconds > _LOOK_COST * self.training_seconds:
             return None
         start = self.course.clock()
         dice = look.score(self.learner.averaged_weights())
         self._look_seconds += self.course.clock() - start
-        self._looked_at_share = share
-        return dice
+        self._sights.append(Sight.of(share, dice))
+        return self._sights[-1]
 
-
-def _overlap(logits: Tensor, labels: Tensor) -> Tensor:
-    """Voxels of prediction, reference and both, for each structure; shape (3, N - 1), CPU.
-
-    On a CPU `max` finds the classes eight times as fast as `argmax`.
-    """
-    predicted = logits.max(dim=1).indices.flatten()
-    classes = logits.shape[1]
-    truth = labels.flatten()
-    both = predicted[predicted == truth]
-    counts = [torch.bincount(part, minlength=classes)[1:] for part in (predicted, truth, both)]
-    return torch.stack(counts).cpu()
-
-
-def _dice(overlap: Tensor) -> float:
-    """Mean Dice of the structures that occur; 0 where none does."""
-    predicted, truth, both = overlap.double()
-    there = predicted + truth > 0
-    return float((2 * both[there] / (predicted + truth)[there]).mean()) if there.any() else 0.0
+    def _forecast(self) -> Forecast | None:
+        """The Dice that is expected at the end."""
+        look = self.course.look
+        return forecast(self._sights, held_out=look.held_out) if look else None
 
 
 def _memory_gb(device: torch.device) -> float:
@@ -279,11 +278,13 @@ def _memory_gb(device: torch.device) -> float:
 
 
 @contextmanager
-def _fastest_kernels(device: torch.device) -> Iterator[None]:
-    """Let cuDNN try its kernels: batches always have one shape. A CPU has nothing to choose."""
-    before = torch.backends.cudnn.benchmark
+def _fastest_kernels(device: torch.device, threads: int | None) -> Iterator[None]:
+    """Let cuDNN try its kernels: batches always have one shape. A CPU gets the course's threads."""
+    before, threads_before = torch.backends.cudnn.benchmark, torch.get_num_threads()
     torch.backends.cudnn.benchmark = device.type == "cuda"
+    torch.set_num_threads(threads or threads_before)
     try:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+        torch.set_num_threads(threads_before)

@@ -33,6 +33,9 @@ class Row:
         validation_dice: Dice on a few held-out cases; None where they were not looked at.
         samples_per_second: Patches learned from, since the last row.
         memory_gb: Largest memory of the process, or of the GPU.
+        forecast_dice: Dice that is expected at the end on all held-out cases; None where they were
+            not looked at, or too seldom yet.
+        forecast_error: Half the width of the interval that should hold it in nine of ten trainings.
     """
 
     fold: int
@@ -46,6 +49,8 @@ class Row:
     validation_dice: float | None
     samples_per_second: float
     memory_gb: float
+    forecast_dice: float | None = None
+    forecast_error: float | None = None
 
 
 _COLUMNS = tuple(column.name for column in fields(Row))
@@ -101,6 +106,8 @@ class Journal:
         header, *rows = text[: text.rfind("\n")].split("\n")
         kept = [header, *(row for row in rows if not _is_later(row, fold, step))]
         write_text(self._path, "\n".join(kept) + "\n")
+        if fold in self._boards:
+            self._boards[fold].close()
         self._boards[fold] = SummaryWriter(
             str(self._board_folder / f"fold_{fold}"), purge_step=step + 1
         )
