@@ -23,6 +23,25 @@ def test_what_has_no_unit_is_standardised_case_by_case(modality):
     assert how(modality, nonzero_share=0.6) == ZScore(inside_nonzero=True)
 
 
+@pytest.mark.parametrize("name", ["SUV", "pet_suv", "SUV-bw"])
+def test_uptake_values_are_clipped_and_scaled_alike(name):
+    way, why = normalisation(Channel(name=name, modality="PT"), STATISTICS, 1.0)
+    assert way == ClipAndScale(low=0, high=240, mean=100, std=50)
+    assert "have a unit" in why
+
+
+@pytest.mark.parametrize("name", ["PET", "fdg", "suvival"])
+def test_pet_in_a_scanners_own_unit_is_standardised(name):
+    way, why = normalisation(Channel(name=name, modality="PT"), STATISTICS, 1.0)
+    assert way == ZScore()
+    assert "call the channel SUV" in why
+
+
+def test_uptake_values_without_foreground_are_standardised():
+    nothing = STATISTICS.model_copy(update={"std": 0.0})
+    assert normalisation(Channel(name="SUV", modality="PT"), nothing, 1.0)[0] == ZScore()
+
+
 @pytest.mark.parametrize(("maximum", "scale"), [(0.9, 1.0), (250.0, 255.0), (4000.0, 65535.0)])
 def test_colours_have_the_range_of_their_type(maximum, scale):
     statistics = STATISTICS.model_copy(update={"maximum": maximum})

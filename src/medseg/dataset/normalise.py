@@ -27,10 +27,11 @@ class ZScore(BaseModel):
 
 
 class ClipAndScale(BaseModel):
-    """Clipped to `low` and `high`, then scaled alike in all cases (CT, whose unit means something).
+    """Clipped to `low` and `high`, then scaled alike in all cases (CT and SUV, which have a unit).
 
     Attributes:
-        low: 0.5th percentile of the foreground voxels of the training cases.
+        low: 0.5th percentile of the foreground voxels of the training cases; 0 for SUV, whose
+            background says what is there too.
         high: 99.5th percentile.
         mean: Mean of those voxels.
         std: Their standard deviation.

@@ -4,6 +4,7 @@ Source:
     Isensee et al., Nature Methods 18, 2021, supplementary notes 2 to 4; nnU-Net v2.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
@@ -38,6 +39,14 @@ def normalisation(
             std=statistics.std,
         )
         return how, "CT has a unit: all cases are clipped and scaled alike, by the foreground."
+    if modality == "PT" and _holds_uptake_values(channel) and statistics.std > 0:
+        how = ClipAndScale(
+            low=0.0, high=statistics.percentile_99_5, mean=statistics.mean, std=statistics.std
+        )
+        return how, (
+            "Standardised uptake values have a unit: all cases are clipped and scaled alike, from 0 "
+            "to what the foreground reaches."
+        )
     if modality == "RGB":
         scale = next(s for s in (1.0, 255.0, 65535.0, np.inf) if statistics.maximum <= s)
         if np.isfinite(scale):
@@ -47,7 +56,17 @@ def normalisation(
     return ZScore(inside_nonzero=inside), (
         f"{channel.modality or 'This'} has no common unit: each case gets mean 0 and deviation 1 "
         f"over {where}."
+        + (
+            " Standardised uptake values have one: call the channel SUV."
+            if modality == "PT"
+            else ""
+        )
     )
+
+
+def _holds_uptake_values(channel: Channel) -> bool:
+    """Whether a PET channel is called SUV, and so has no scanner's own unit."""
+    return "suv" in re.split(r"[^a-z]+", channel.name.lower())
 
 
 def largest_patch(
