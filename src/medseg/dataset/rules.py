@@ -44,8 +44,8 @@ def normalisation(
             low=0.0, high=statistics.percentile_99_5, mean=statistics.mean, std=statistics.std
         )
         return how, (
-            "Standardised uptake values have a unit: all cases are clipped and scaled alike, from 0 "
-            "to what the foreground reaches."
+            "Standardised uptake values have a unit: all cases are clipped and scaled alike, "
+            "from 0 to what the foreground reaches."
         )
     if modality == "RGB":
         scale = next(s for s in (1.0, 255.0, 65535.0, np.inf) if statistics.maximum <= s)
