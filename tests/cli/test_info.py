@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -129,3 +130,22 @@ def test_a_file_called_dcm_without_its_header_is_no_whole_dicom_file(tmp_path, c
 def test_a_data_set_has_its_cases(data_root):
     facts = as_json("info", data_root / "Task04_Hippocampus")
     assert facts["cases"] == "180 with label, 1 without"
+
+
+def test_a_bundle_shows_all_its_configurations_and_what_follows(tmp_path):
+    import medseg
+
+    box = next((Path(medseg.__file__).parent / "models").glob("*/bundle.json"))
+    facts = json.loads(box.read_text())
+    facts["further"] = [{"plan": facts["plan"] | {"config": "2d"}, "members": 1}]
+    facts["postprocessing"] = [
+        {"kind": "minimum_volume", "structure": "Anterior", "volume_ml": 0.02},
+        {"kind": "filled_holes", "structure": "Posterior"},
+    ]
+    (tmp_path / "bundle.json").write_text(json.dumps(facts))
+    outcome = run("info", tmp_path)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "3d_full, " in outcome.stdout
+    assert "2d, " in outcome.stdout
+    assert "minimum volume of Anterior, 0.02 ml" in outcome.stdout
+    assert "filled holes of Posterior" in outcome.stdout

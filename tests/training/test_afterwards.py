@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from medseg.inference.postprocess import postprocessed
 from medseg.specs.postprocess import FilledHolesSpec, LargestComponentSpec, MinimumVolumeSpec
 from medseg.training.afterwards import choose_steps, steps_to_try, trials
 from medseg.training.judged import Judgement, Trial
@@ -77,6 +81,21 @@ def test_a_trial_is_the_dice_of_the_changed_mask():
     assert largest.after == 1.0
     assert small.after == 0.0
     assert holes.after == holes.before
+
+
+MASKS = arrays(np.uint8, (4, 3, 5), elements=st.sampled_from([0, 0, 1, 4]))
+
+
+@given(MASKS, MASKS)
+def test_a_trial_in_its_box_is_the_step_on_the_whole_mask(array, truth):
+    mask, reference = label_map(array), label_map(truth)
+    steps = (LARGEST, HOLES, LargestComponentSpec(structure="shell"))
+    for step, trial in zip(steps, trials(mask, reference, steps, None), strict=True):
+        value = {"core": 1, "shell": 4}[step.structure]
+        for changed, said in ((mask, trial.before), (postprocessed(mask, [step]), trial.after)):
+            one, other = changed.array == value, truth == value
+            total = one.sum() + other.sum()
+            assert said == pytest.approx(2 * (one & other).sum() / total if total else 1.0)
 
 
 def test_ignored_voxels_do_not_count():

@@ -88,8 +88,8 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
             ("data set", f"{plan['dataset']} ({made['data_licence'] or 'licence not stated'})"),
             ("channels", ", ".join(channel["name"] for channel in plan["channels"])),
             ("labels", ", ".join(f"{x['value']} {x['name']}" for x in plan["labels"])),
-            ("plan", f"{plan['config']}, {plan['orientation']}, {_mm(plan['spacing_mm'])}"),
-            ("patch", _times(plan["patch_size"])),
+            *(row for one in (facts, *facts.get("further", ())) for row in _plan_rows(one["plan"])),
+            *(("afterwards", _step(one)) for one in facts.get("postprocessing", ())),
             ("made", f"{made['created']} by medseg {made['medseg_version']}"),
             ("training", f"{made['steps']} steps, {made['seconds']:.0f} s, seed {made['seed']}"),
         ]
@@ -101,6 +101,19 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
         ) from error
     console.table(str(file.parent), ("", ""), rows)
     return {"kind": "bundle", "path": str(file.parent), **facts}
+
+
+def _plan_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("plan", f"{plan['config']}, {plan['orientation']}, {_mm(plan['spacing_mm'])}"),
+        ("patch", _times(plan["patch_size"])),
+    ]
+
+
+def _step(step: dict[str, Any]) -> str:
+    """A step of post-processing: its kind, structure and volume."""
+    volume = f", {step['volume_ml']:.3g} ml" if "volume_ml" in step else ""
+    return f"{step['kind'].replace('_', ' ')} of {step['structure']}{volume}"
 
 
 def _show_dataset(path: Path, console: Console) -> dict[str, Any]:

@@ -56,20 +56,35 @@ def stepped(array: IntArray, value: int, step: PostprocessSpec, *, voxel_ml: flo
     box = _box(mask)
     if box is None:
         return array
-    inside = mask[box]
-    match step:
-        case LargestComponentSpec():
-            kept = largest_component(inside)
-        case MinimumVolumeSpec():
-            kept = parts_of_at_least(inside, np.ceil(step.volume_ml / voxel_ml - 1e-6))
-        case FilledHolesSpec():
-            kept = filled(inside, _flat_axis(array)) & ((array[box] == 0) | inside)
-    if np.array_equal(kept, inside):
+    inside, free = mask[box], array[box] == 0
+    after = remaining(inside, free, step, voxel_ml=voxel_ml, flat_axis=flat_axis(array.shape))
+    if np.array_equal(after, inside):
         return array
     changed = array.copy()
-    changed[box][inside & ~kept] = 0
-    changed[box][kept] = value
+    changed[box][inside & ~after] = 0
+    changed[box][after] = value
     return changed
+
+
+def remaining(
+    inside: Mask, free: Mask, step: PostprocessSpec, *, voxel_ml: float, flat_axis: int | None
+) -> Mask:
+    """Where a structure is after one step.
+
+    Args:
+        inside: Where it is before, in a box that holds all of it, shape (i, j, k).
+        free: Which voxels of the box are background.
+        step: What to do.
+        voxel_ml: Volume of a voxel in millilitres.
+        flat_axis: The axis along which the whole image is one slice.
+    """
+    match step:
+        case LargestComponentSpec():
+            return largest_component(inside)
+        case MinimumVolumeSpec():
+            return parts_of_at_least(inside, np.ceil(step.volume_ml / voxel_ml - 1e-6))
+        case FilledHolesSpec():
+            return np.asarray(filled(inside, flat_axis) & (free | inside))
 
 
 def largest_component(mask: Mask) -> Mask:
@@ -111,9 +126,9 @@ def filled(mask: Mask, flat_axis: int | None = None) -> Mask:
     return np.asarray(np.expand_dims(plane, flat_axis))
 
 
-def _flat_axis(array: IntArray) -> int | None:
+def flat_axis(shape: Sequence[int]) -> int | None:
     """The axis of a single slice, if there is exactly one."""
-    flat = [axis for axis, size in enumerate(array.shape) if size == 1]
+    flat = [axis for axis, size in enumerate(shape) if size == 1]
     return flat[0] if len(flat) == 1 else None
 
 

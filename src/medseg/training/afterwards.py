@@ -7,11 +7,14 @@ a mean of a few cases rises by chance, and the step then costs second lesions in
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
+from scipy import ndimage
 
-from medseg.inference.postprocess import stepped
+from medseg.inference.postprocess import flat_axis, remaining
 from medseg.metrics.overlap import Overlap
 from medseg.metrics.paired import gain_of, holm
 from medseg.specs import FROZEN
@@ -22,7 +25,7 @@ from medseg.specs.postprocess import (
     PostprocessSpec,
 )
 from medseg.training.judged import Judgement, Trial
-from medseg.types import IntArray
+from medseg.types import Mask
 from medseg.volume.labels import Labels
 from medseg.volume.volume import LabelMap
 
@@ -87,6 +90,26 @@ def steps_to_try(
     return tuple(steps)
 
 
+class _Reference(NamedTuple):
+    """Where a structure really is, seen in the box that holds all that was predicted of it.
+
+    Attributes:
+        inside: Its voxels in the box.
+        voxels: All of its voxels.
+        judged: Voxels of the box that count; None for all.
+    """
+
+    inside: Mask
+    voxels: int
+    judged: Mask | None
+
+    def dice(self, predicted: Mask) -> float:
+        """Dice of a mask of the box."""
+        counted = predicted if self.judged is None else predicted & self.judged
+        both = int(np.count_nonzero(predicted & self.inside))
+        return Overlap(int(np.count_nonzero(counted)), self.voxels, both).dice
+
+
 def trials(
     mask: LabelMap, reference: LabelMap, steps: Iterable[PostprocessSpec], ignored: int | None
 ) -> tuple[Trial, ...]:
@@ -99,18 +122,23 @@ def trials(
         ignored: Value of reference voxels that do not count.
     """
     values = {label.name: label.value for label in mask.labels}
-    judged = None if ignored is None else reference.array != ignored
-    before: dict[str, float] = {}
+    predicted, truth = mask.array, reference.array
+    there = np.bincount(truth.ravel(), minlength=max(values.values(), default=0) + 1)
+    boxes = ndimage.find_objects(predicted, max(values.values(), default=0))
+    flat, voxel_ml = flat_axis(predicted.shape), mask.geometry.voxel_volume_ml
     found = []
-    for step in steps:
-        name, value = step.structure, values[step.structure]
-        if name not in before:
-            before[name] = _dice(mask.array, reference.array, value, judged)
-        after = before[name]
-        changed = stepped(mask.array, value, step, voxel_ml=mask.geometry.voxel_volume_ml)
-        if changed is not mask.array:
-            after = _dice(changed, reference.array, value, judged)
-        found.append(Trial(step=step, before=before[name], after=after))
+    for name, own in groupby(steps, key=lambda step: step.structure):
+        value = values[name]
+        box = boxes[value - 1] or (slice(0, 0),) * 3
+        inside, free = predicted[box] == value, predicted[box] == 0
+        judged = None if ignored is None else truth[box] != ignored
+        real = _Reference(truth[box] == value, int(there[value]), judged)
+        before = real.dice(inside)
+        for step in own:
+            after = inside
+            if inside.size:
+                after = remaining(inside, free, step, voxel_ml=voxel_ml, flat_axis=flat)
+            found.append(Trial(step=step, before=before, after=real.dice(after)))
     return tuple(found)
 
 
@@ -174,11 +202,3 @@ def _why(n: int, kept: set[int], helped: Mapping[int, float], cases: int) -> str
     if cases < FEWEST_CASES:
         return f"{cases} held-out cases are too few to tell."
     return "It did not help beyond chance."
-
-
-def _dice(predicted: IntArray, reference: IntArray, value: int, judged: IntArray | None) -> float:
-    found, there = predicted == value, reference == value
-    if judged is not None:
-        found = found & judged
-    counts = [int(np.count_nonzero(part)) for part in (found, there, found & there)]
-    return Overlap(*counts).dice

@@ -26,7 +26,7 @@ from medseg.specs import FROZEN
 from medseg.training.judged import Doubts
 from medseg.types import FloatArray, IntArray, Mask
 
-MOST_VOXELS, MOST_ALTOGETHER = 1000, 100_000
+MOST_VOXELS, MOST_ALTOGETHER = 1000, 50_000
 """Sampled voxels of a case, and of all cases together."""
 
 MARGIN = 3
