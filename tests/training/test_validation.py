@@ -15,6 +15,7 @@ from medseg.training.judged import Judgement
 from medseg.training.validation import (
     ValidationCost,
     mean_dice,
+    overlaps,
     quick_dice,
     volume_ranges_ml,
 )
@@ -77,3 +78,28 @@ def test_volume_ranges_hold_the_training_cases(store: Store, plan: Plan) -> None
         volumes = [store.case(name).class_voxels[n] * voxel_ml for name in store.ids]
         low, high = ranges[label.name]
         assert min(volumes) <= low <= np.median(volumes) <= high <= max(volumes)
+
+
+def test_overlaps_of_unions_are_those_of_their_masks() -> None:
+    generator = np.random.default_rng(0)
+    one, other = generator.integers(0, 5, (2, 6, 5, 4))
+    structures = ((1, 2, 3), (3,), (2, 4))
+    found = overlaps(one, other, structures)
+    for values, overlap in zip(structures, found, strict=True):
+        a, b = np.isin(one, values), np.isin(other, values)
+        assert overlap.dice == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+    single = ((1,), (2,), (4,))
+    assert overlaps(one, other, single) == overlaps(one, other, (*single, (1, 2)))[:3]
+
+
+@pytest.mark.parametrize("structures", [((1,), (2,)), ((1, 2), (2,))])
+def test_what_is_predicted_where_nobody_judged_does_not_count(
+    structures: tuple[tuple[int, ...], ...],
+) -> None:
+    generator = np.random.default_rng(1)
+    one, other = generator.integers(0, 3, (2, 6, 5, 4))
+    truth = np.where(other == 2, 9, other)
+    changed = np.where(truth == 9, 2 - one, one)
+    counted = overlaps(one, truth, structures, ignored=9)
+    assert counted == overlaps(changed, truth, structures, ignored=9)
+    assert counted == overlaps(one[truth != 9], truth[truth != 9], structures)

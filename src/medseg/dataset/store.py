@@ -31,6 +31,7 @@ import numpy.typing as npt
 from medseg.dataset.description import Case, DatasetDescription, read_case, read_case_label
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import Preprocessed, preprocess
+from medseg.dataset.room import Room
 from medseg.dataset.stored import CaseRecord, StoredCase, StoredGrid, read_record
 from medseg.errors import DatasetError, MissingPath
 from medseg.files import atomic_folder
@@ -98,7 +99,8 @@ class Store:
             plan: How to preprocess.
             ids: The cases; all labelled ones by default.
             progress: Told of each case.
-            workers: Cases worked on at the same time, in threads.
+            workers: Cases worked on at the same time, in threads; fewer where the memory does not
+                hold so many.
 
         Raises:
             DatasetError: If a case cannot be used.
@@ -111,7 +113,10 @@ class Store:
             progress.task("Preprocessing", len(cases)) as task,
             ThreadPoolExecutor(max(1, workers)) as pool,
         ):
-            jobs = [pool.submit(_build_case, folder, description, case, plan) for case in cases]
+            room = Room()
+            jobs = [
+                pool.submit(_build_case, folder, description, case, plan, room) for case in cases
+            ]
             try:
                 for job in as_completed(jobs):
                     job.result()
@@ -151,27 +156,31 @@ class Store:
             return case
 
 
-def _build_case(folder: Path, description: DatasetDescription, case: Case, plan: Plan) -> None:
+def _build_case(
+    folder: Path, description: DatasetDescription, case: Case, plan: Plan, room: Room
+) -> None:
     """Preprocess one case and store it, unless that was done before."""
     place, files_hash = _case_folder(folder, case.id), _files_hash(case)
     done = read_record(place)
     if done and (done.plan_hash, done.files_hash) == (plan.preprocessing_hash, files_hash):
         return
-    label_map = None if case.label is None else read_case_label(description, case)
-    ready = preprocess(read_case(description, case), label_map, plan)
-    locations, counts, voxels = _sampled_locations(
-        ready.labels, len(plan.labels) + 1, background=plan.ignored_value is not None
-    )
-    record = CaseRecord(
-        id=case.id,
-        plan_hash=plan.preprocessing_hash,
-        files_hash=files_hash,
-        geometry=StoredGrid.of(ready.geometry),
-        original=StoredGrid.of(ready.original),
-        class_voxels=voxels,
-        location_counts=counts,
-    )
-    _write_case(place, ready, locations, record, slices=plan.config == "2d")
+    volume = read_case(description, case)
+    with room.held(room.needed(volume, plan, case=case.id)):
+        label_map = None if case.label is None else read_case_label(description, case)
+        ready = preprocess(volume, label_map, plan)
+        locations, counts, voxels = _sampled_locations(
+            ready.labels, len(plan.labels) + 1, background=plan.ignored_value is not None
+        )
+        record = CaseRecord(
+            id=case.id,
+            plan_hash=plan.preprocessing_hash,
+            files_hash=files_hash,
+            geometry=StoredGrid.of(ready.geometry),
+            original=StoredGrid.of(ready.original),
+            class_voxels=voxels,
+            location_counts=counts,
+        )
+        _write_case(place, ready, locations, record, slices=plan.config == "2d")
 
 
 def _write_case(
