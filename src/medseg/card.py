@@ -15,7 +15,7 @@ def model_card(bundle: "Bundle") -> str:
     count = sum(len(one.members) for one in bundle.configurations)
     return _CARD.format(
         name=bundle.name,
-        structures=", ".join(label.name for label in bundle.labels),
+        structures=", ".join(plan.judged),
         channels=", ".join(f"{c.name} ({c.modality or 'any'})" for c in plan.channels),
         spacing=" x ".join(f"{mm:.3g}" for mm in plan.spacing_mm),
         patch=" x ".join(str(n) for n in plan.patch_size),

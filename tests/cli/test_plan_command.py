@@ -64,8 +64,9 @@ def test_all_configurations_are_shown_and_what_is_not_planned_says_why(data):
     said = " ".join(result.stdout.split())
     assert "Configurations for data" in said
     assert "Taken by --config auto." in said
-    assert "3d_low: not planned. A coarser resolution is for cases" in said
-    assert "full resolution already fits" in said
+    assert "3d_low: not planned. Full resolution already fits: its patch sees 100 %" in said
+    for word in ("patch", "spacing, mm", "weights", "memory", "seconds per step"):
+        assert word in said
     assert "Plan of 3d_full for data" in said
 
 

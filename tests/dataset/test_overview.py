@@ -27,7 +27,7 @@ def test_each_is_what_would_be_trained():
 def test_what_is_not_planned_says_why():
     shown = {one.name: one for one in configurations(make_fingerprint(), CPU_QUARTER)}
     assert shown["3d_low"].plan is None
-    assert "already fits" in shown["3d_low"].why
+    assert shown["3d_low"].why.startswith("Full resolution already fits: its patch sees")
     assert shown["3d_low"].facts(180) == {
         "config": "3d_low", "chosen": False, "planned": False, "why": shown["3d_low"].why,
     }  # fmt: skip

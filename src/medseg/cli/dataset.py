@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medseg.cli.console import EXIT_FAILED, Console, reporting
+from medseg.cli.structure_rows import structure_rows
 
 if TYPE_CHECKING:
     from medseg.dataset.checks import Fault
@@ -162,21 +163,9 @@ def _facts(description: "DatasetDescription") -> dict[str, object]:
     }
 
 
-def _further_rows(description: "DatasetDescription") -> list[tuple[str, str]]:
-    """Regions and ignored voxels, where there are any."""
-    rows = []
-    if description.regions:
-        unions = (f"{x.name} = {', '.join(map(str, x.values))}" for x in description.regions)
-        rows.append(("regions", "; ".join(unions)))
-    if description.ignored_value is not None:
-        rows.append(("ignored", f"voxels of value {description.ignored_value}"))
-    return rows
-
-
 def _show(console: Console, description: "DatasetDescription") -> None:
     facts = _facts(description)
     channels = (f"{c.name} ({c.modality})" if c.modality else c.name for c in description.channels)
-    labels = (f"{label.value} {label.name}" for label in description.labels)
     console.table(
         f"Data set {description.name}",
         ("", ""),
@@ -184,8 +173,7 @@ def _show(console: Console, description: "DatasetDescription") -> None:
             ("cases", f"{facts['cases']} with a label, {facts['unlabelled']} without"),
             ("patients", str(facts["patients"] or "not known: each case counts as one")),
             ("channels", ", ".join(channels)),
-            ("labels", ", ".join(labels)),
-            *_further_rows(description),
+            *structure_rows(description.model_dump(mode="json")),
             ("licence", description.licence or "not stated"),
         ],
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medseg.cli.console import Console, reporting
+from medseg.cli.structure_rows import structure_rows
 
 if TYPE_CHECKING:
     from medseg.dataset.description import DatasetDescription
@@ -87,7 +88,7 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
             ("kind", "bundle"),
             ("data set", f"{plan['dataset']} ({made['data_licence'] or 'licence not stated'})"),
             ("channels", ", ".join(channel["name"] for channel in plan["channels"])),
-            ("labels", ", ".join(f"{x['value']} {x['name']}" for x in plan["labels"])),
+            *structure_rows(plan),
             *(row for one in (facts, *facts.get("further", ())) for row in _plan_rows(one["plan"])),
             *(("afterwards", _step(one)) for one in facts.get("postprocessing", ())),
             ("made", f"{made['created']} by medseg {made['medseg_version']}"),
@@ -127,7 +128,7 @@ def _show_dataset(path: Path, console: Console) -> dict[str, Any]:
         ("cases", f"{len(description.cases)} with label, {len(description.unlabelled)} without"),
         ("patients", str(len(patients)) if patients else "not stated"),
         ("channels", ", ".join(f"{c.name} {c.modality}".strip() for c in description.channels)),
-        ("labels", ", ".join(f"{x.value} {x.name}" for x in description.labels)),
+        *structure_rows(description.model_dump(mode="json")),
         ("licence", description.licence or "not stated"),
     ]
     console.table(str(path), ("", ""), rows)

@@ -85,28 +85,29 @@ def plan(
 
 
 def _say_configurations(console: Console, dataset: str, numbers: list[dict[str, Any]]) -> None:
-    """Print what each configuration would be, and why."""
-    columns = ("", "patch", "mm", "batch", "weights", "memory", "s/step", "steps")
-    rows = []
-    for one in numbers:
-        shown = ["-"] * (len(columns) - 1)
-        if one["planned"]:
-            shown = [
-                " x ".join(map(str, one["patch_size"])),
-                " x ".join(f"{mm:.3g}" for mm in one["spacing_mm"]),
-                str(one["batch_size"]),
-                f"{one['parameters']:,}",
-                f"{one['memory_bytes'] / 2**30:.2g} GiB",
-                f"{one['step_seconds']:.2g}",
-                f"{one['steps']:,}",
-            ]
-        rows.append([one["config"], *shown])
-    console.table(f"Configurations for {dataset}", columns, rows)
+    """Print what each configuration would be, side by side, and why."""
+    columns = [_words(one) if one["planned"] else {} for one in numbers]
+    names = next(filter(None, columns))
+    rows = [[name, *(one.get(name, "-") for one in columns)] for name in names]
+    console.table(f"Configurations for {dataset}", ("", *(one["config"] for one in numbers)), rows)
     for one in numbers:
         taken = " Taken by --config auto." if one["chosen"] else ""
         planned = "" if one["planned"] else "not planned. "
         console.say(f"{one['config']}: {planned}{one['why']}{taken}")
     console.say("")
+
+
+def _words(one: dict[str, Any]) -> dict[str, str]:
+    """The numbers of a planned configuration, for people."""
+    return {
+        "patch": "x".join(map(str, one["patch_size"])),
+        "spacing, mm": "x".join(f"{mm:.3g}" for mm in one["spacing_mm"]),
+        "batch": str(one["batch_size"]),
+        "weights": f"{one['parameters']:,}",
+        "memory": f"{one['memory_bytes'] / 2**30:.2g} GiB",
+        "seconds per step": f"{one['step_seconds']:.2g}",
+        "steps": f"{one['steps']:,}",
+    }
 
 
 def bytes_of(text: str) -> int:

@@ -86,8 +86,9 @@ _WHY = {
 
 
 def _why_not(error: PlanError) -> str:
+    """What stands in the way, as a sentence."""
     received = error.received
-    return f"{error.rule} Received: {received}." if received else error.rule
+    return f"{received[:1].upper()}{received[1:]}." if received else error.rule
 
 
 def _cascade(low: Configuration) -> Configuration:
