@@ -11,10 +11,16 @@ def small(base, spacing_mm=(1.0, 1.0, 1.0), patch=(40, 56, 40)):
     return lite(topology(spacing_mm, patch), base=base, in_channels=1, classes=3)
 
 
-@pytest.mark.parametrize(("base", "widths"), [(8, (4, 16, 32, 64)), (16, (8, 32, 64, 128))])
+@pytest.mark.parametrize(("base", "widths"), [(8, (8, 16, 32, 64)), (16, (8, 32, 64, 128))])
 def test_lite_does_not_grow_with_the_time(base, widths):
     assert small(base).features == widths
     assert small(16) == small(32)
+
+
+@pytest.mark.parametrize(("classes", "last"), [(2, 8), (9, 16), (106, 32)])
+def test_lite_makes_logits_from_as_many_features_as_classes_if_it_can(classes, last):
+    shape = topology((1.0, 1.0), (64, 64))
+    assert lite(shape, base=32, in_channels=1, classes=classes).features[0] == last
 
 
 def test_lite_halves_thick_slices_later():

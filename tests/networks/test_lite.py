@@ -83,6 +83,17 @@ def test_no_convolution_works_on_the_grid_of_the_image():
     assert max(grids) == (8, 4)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_every_place_of_the_last_kernel_learns_whatever_it_gives(dims):
+    network = build(small(dims))
+    with torch.no_grad():
+        network.ups[-1].bias.fill_(-100)
+    network(torch.rand(2, 1, *(16, 8, 8)[:dims]))[0].square().sum().backward()
+    places = network.ups[-1].weight.grad.abs().sum((0, 1))
+    assert places.shape == (2,) * dims
+    assert (places > 0).all()
+
+
 def test_prediction_does_not_compute_coarse_heads():
     network = build(small()).eval()
     network.heads[1].register_forward_hook(lambda *_: pytest.fail("a coarse head was computed"))

@@ -34,7 +34,8 @@ LITE_WIDTH = 32
 """Width of the first stage that `lite` computes on, whatever the time: it is meant to be fast."""
 
 LITE_GROWTH = 4
-"""Widths of `lite` double up to four times the first; its logits are made from a quarter of it."""
+"""Widths of `lite` double up to four times the first; logits are made from a quarter of it, or more
+where there are more classes."""
 
 
 class Scaled(Protocol):
@@ -69,12 +70,13 @@ def lite(shape: Topology, *, base: int, in_channels: int, classes: int) -> LiteS
     Its first stage has one convolution, all others two.
     """
     first = min(LITE_WIDTH, 2 * base * LITE_WIDTH // FULL_WIDTH)
+    last = min(first, max(first // LITE_GROWTH, 8 * -(-classes // 8)))
     widths = tuple(min(first * 2**n, LITE_GROWTH * first) for n in range(len(shape.strides) - 1))
     return LiteSpec(
         dims=dims_of(shape),
         in_channels=in_channels,
         classes=classes,
-        features=(max(2, first // LITE_GROWTH), *widths),
+        features=(last, *widths),
         kernels=shape.kernels[1:],
         strides=shape.strides,
         encoder_convs=(1, *(2,) * (len(widths) - 1)),

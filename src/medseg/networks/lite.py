@@ -24,6 +24,9 @@ class Lite(Network):
     into the weights: convolutions, transposed convolutions, additions and ReLU are all there is.
     Weights are kept in the form that learns.
 
+    Nothing follows the last transposed convolution: each of its kernel's places makes voxels of its
+    own, and a ReLU that dies at one place would leave holes at that place in every cell.
+
     Args:
         spec: Widths, kernels and strides.
 
@@ -101,7 +104,7 @@ class Lite(Network):
         for up, stage in zip(self.ups, self.decoder, strict=False):
             features = stage(up(features) + skips.pop())
             yield features
-        yield F.relu(self.ups[-1](features))
+        yield self.ups[-1](features)
 
 
 class ConvNormReLU(nn.Module):
