@@ -129,7 +129,7 @@ def test_a_few_scribbles_are_enough_to_learn_whole_structures(plan, tmp_path):
     predictor = Predictor(bundle)
     for n, case in enumerate(description.cases[:2]):
         found = predictor.predict(read_case(description, case)).label_map.array
-        assert dice(found > 0, truths[n] > 0) > 0.8
+        assert all(dice(found >= value, truths[n] >= value) > 0.8 for value in (1, 2, 3))
         assert found.max() <= 3
 
 
