@@ -128,9 +128,21 @@ def test_what_has_no_place_in_a_plan_is_refused(facts, sentence, tmp_path):
         convert([path], "plain_unet")
 
 
-def test_regions_are_refused(tmp_path):
-    facts = dataset() | {"labels": {"background": 0, "whole": [1, 2], "core": [2]}}
-    with pytest.raises(WrongCheckpoint, match="regions that overlap"):
+NESTED = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "inner": 3, "ignore": 4}
+
+
+def test_regions_are_those_of_nnu_net(tmp_path):
+    facts = dataset() | {"labels": NESTED, "regions_class_order": [1, 2, 3]}
+    bundle = convert([write_checkpoint(tmp_path / "c.pth", dataset=facts)], "plain_unet").bundle
+    assert bundle.plan.judged == {"whole": (1, 2, 3), "core": (2, 3), "inner": (3,)}
+    assert [region.painted for region in bundle.plan.regions] == [1, 2, 3]
+    assert (bundle.plan.network.classes, bundle.plan.loss.kind) == (3, "dice_bce")
+    assert bundle.plan.ignored_value == 4
+
+
+def test_regions_without_an_order_are_refused(tmp_path):
+    facts = dataset() | {"labels": NESTED}
+    with pytest.raises(WrongCheckpoint, match="regions that overlap, without it"):
         convert([write_checkpoint(tmp_path / "c.pth", dataset=facts)], "plain_unet")
 
 

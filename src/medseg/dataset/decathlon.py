@@ -1,6 +1,7 @@
 """Layouts with a `dataset.json`: the Medical Segmentation Decathlon's and nnU-Net's."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,10 @@ def find_decathlon(root: Path) -> DatasetDescription | None:
     return DatasetDescription(
         name=str(table.get("name") or root.name),
         channels=channels,
-        labels=_labels(table),
+        labels=labels_in(table),
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         unlabelled=tuple(sorted((c for c in tests if c.id not in known), key=lambda c: c.id)),
-        ignored_value=_ignored(table),
+        ignored_value=ignored_in(table),
         licence=_licence(table),
     )
 
@@ -47,7 +48,7 @@ def find_nnunet(root: Path) -> DatasetDescription | None:
     channels = _channels(table, "channel_names")
     ending = str(table.get("file_ending") or ".nii.gz")
     cases = _listed_by_case(root, table) or _cases_in(root, "imagesTr", channels, ending)
-    labels, regions = _labels(table), _regions(table)
+    labels, regions = labels_in(table), regions_in(table)
     notes: tuple[str, ...] = ()
     if _unions(table) and not regions:
         notes = (
@@ -60,7 +61,7 @@ def find_nnunet(root: Path) -> DatasetDescription | None:
         cases=tuple(cases),
         unlabelled=tuple(_cases_in(root, "imagesTs", channels, ending)),
         regions=regions,
-        ignored_value=_ignored(table),
+        ignored_value=ignored_in(table),
         licence=_licence(table),
         notes=notes,
     )
@@ -166,15 +167,21 @@ def _channels(table: dict[str, Any], key: str) -> tuple[Channel, ...]:
     return tuple(channel(name) for name in named)
 
 
-def _labels(table: dict[str, Any]) -> Labels:
-    """Structures by value, background and ignored voxels left out; regions become their values."""
+def labels_in(table: Mapping[str, Any]) -> Labels:
+    """Structures of a dataset.json by value, background and ignored voxels left out.
+
+    Regions become their values.
+
+    Raises:
+        DatasetError: If it names no labels, or not by whole numbers.
+    """
     entries = _entries(table)
     single = {name: value for name, value in entries.items() if not isinstance(value, list)}
     try:
         names = value_names(single)
         for value in sorted({int(value) for union in _unions(table) for value in union}):
             names.setdefault(value, f"label_{value}")
-        ignored = _ignored(table)
+        ignored = ignored_in(table)
     except (TypeError, ValueError) as error:
         raise DatasetError(
             "Labels of a dataset.json have whole numbers.", received=repr(entries)
@@ -189,7 +196,7 @@ def _labels(table: dict[str, Any]) -> Labels:
     return make_labels(Label(value=v, name=name) for v, name in structures.items())
 
 
-def _entries(table: dict[str, Any]) -> dict[str, Any]:
+def _entries(table: Mapping[str, Any]) -> dict[str, Any]:
     """What a dataset.json calls labels."""
     entries = table.get("labels")
     if not isinstance(entries, dict) or len(entries) < 2:
@@ -197,21 +204,24 @@ def _entries(table: dict[str, Any]) -> dict[str, Any]:
     return entries
 
 
-def _unions(table: dict[str, Any]) -> list[list[Any]]:
+def _unions(table: Mapping[str, Any]) -> list[list[Any]]:
     """Lists of values, which nnU-Net has for regions."""
     return [value for value in _entries(table).values() if isinstance(value, list)]
 
 
-def _ignored(table: dict[str, Any]) -> int | None:
-    """The value of voxels that do not count."""
+def ignored_in(table: Mapping[str, Any]) -> int | None:
+    """The value of voxels that do not count, of a dataset.json; None where all do."""
     value = _entries(table).get(IGNORED_NAME)
     return None if value is None else int(str(value))
 
 
-def _regions(table: dict[str, Any]) -> Regions:
+def regions_in(table: Mapping[str, Any]) -> Regions:
     """nnU-Net's regions in the order they are painted; none where it does not say in which order.
 
     A structure of one value among them is a region too.
+
+    Raises:
+        DatasetError: If the order has not one value for each region.
     """
     order = table.get("regions_class_order")
     if order is None or not _unions(table):

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.dataset.decathlon import labels_in, regions_in
 from medseg.dataset.description import Channel
 from medseg.dataset.explain import Reason
+from medseg.dataset.frame import Config
 from medseg.dataset.normalise import ClipAndScale, UnitRange, ZScore
 from medseg.dataset.plan import Plan
 from medseg.errors import WrongCheckpoint
@@ -97,13 +99,17 @@ def nnunet_plan(nnunet: NNUNet, spec: NetworkSpec, orientation: str) -> Plan:
         int(settings.get("batch_size", 2)),
         mirror_axes=tuple(spec.dims - 1 - axis for axis in axes),
     )
-    training["loss"] = LossSpec(batch_dice=bool(settings.get("batch_dice", False)))
+    structures = _structures(nnunet.dataset)
+    training["loss"] = LossSpec(
+        kind="dice_bce" if "regions" in structures else "dice_ce",
+        batch_dice=bool(settings.get("batch_dice", False)),
+    )
     return checked_plan(
         {
             "dataset": str(nnunet.plans.get("dataset_name") or "nnU-Net"),
-            "config": "2d" if is_2d else "3d_full",
+            "config": "2d" if is_2d else _resolution(nnunet.configuration),
             "channels": _channels(nnunet.dataset),
-            "labels": _labels(nnunet.dataset),
+            **structures,
             "ignored_value": nnunet.dataset.get("labels", {}).get(IGNORED_NAME),
             "normalisations": _normalisations(nnunet, settings),
             "orientation": _orientation(nnunet, orientation),
@@ -166,12 +172,24 @@ def _channels(dataset: Mapping[str, Any]) -> tuple[Channel, ...]:
     )
 
 
-def _labels(dataset: Mapping[str, Any]) -> Labels:
+def _resolution(configuration: str) -> Config:
+    return "3d_low" if "lowres" in configuration else "3d_full"
+
+
+def _structures(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels, and the regions that they make up where nnU-Net was trained on these."""
     named = {
         name: value for name, value in dataset.get("labels", {}).items() if name != IGNORED_NAME
     }
-    if any(isinstance(value, list | tuple) for value in named.values()):
-        raise _unlike("one class for each voxel", "regions that overlap")
+    if not any(isinstance(value, list | tuple) for value in named.values()):
+        return {"labels": _labels(named)}
+    regions = regions_in(dataset)
+    if not regions:
+        raise _unlike("regions with regions_class_order", "regions that overlap, without it")
+    return {"labels": labels_in(dataset), "regions": regions}
+
+
+def _labels(named: Mapping[str, Any]) -> Labels:
     values = sorted(((int(value), str(name)) for name, value in named.items()))
     return tuple(Label(value=value, name=name[:64]) for value, name in values if value)
 
