@@ -32,7 +32,7 @@ from medseg.inference.predict import Predictor
 from medseg.metrics.paired import Gain
 from medseg.progress import Silent
 from medseg.specs import AugmentSpec, MirrorSpec
-from medseg.training import crossval, fit
+from medseg.training import fit, fold
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.crossval import train
 from medseg.training.judge import Panel
@@ -64,7 +64,7 @@ def same_weights(a: Bundle, b: Bundle) -> bool:
 @pytest.fixture(autouse=True)
 def _alone_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(crossval, "_load", lambda _machine: lambda: 1.0)
+    monkeypatch.setattr(fold, "_load", lambda _machine: lambda: 1.0)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_budget_is_kept_to_by_any_clock(
     clock = Ticking(tick)
     settings = RunSettings(seconds=20, precision="fp32", device="cpu")
     bundle = train(blobs, tmp_path / "run", settings, plan=plan, clock=clock)
-    left = crossval.FINISH_SECONDS + 0.05 * 20
+    left = fold.FINISH_SECONDS + 0.05 * 20
     assert 20 - left - 1 <= clock.now <= 20
     assert bundle.provenance.steps > 10
     last = (tmp_path / "run/log.csv").read_text().splitlines()[-1].split(",")
@@ -208,7 +208,7 @@ def test_folds_share_the_budget(blobs: DatasetDescription, plan: Plan, tmp_path:
     settings = RunSettings(seconds=30, folds=(1, 3), precision="fp32", device="cpu")
     bundle = train(blobs, tmp_path / "run", settings, plan=plan, clock=clock)
     first, second = bundle.metrics["folds"]
-    assert 30 - crossval.FINISH_SECONDS - 3 <= clock.now <= 30
+    assert 30 - fold.FINISH_SECONDS - 3 <= clock.now <= 30
     assert (first["fold"], second["fold"]) == (1, 3)
     assert first["seconds"] == pytest.approx(second["seconds"], rel=0.2)
 
@@ -380,7 +380,7 @@ def test_a_plan_for_other_data_is_refused(
     blobs: DatasetDescription, plan: Plan, tmp_path: Path
 ) -> None:
     other = plan.model_copy(update={"labels": plan.labels[:1]})
-    with pytest.raises(TrainingError, match="same channels and labels"):
+    with pytest.raises(TrainingError, match="same channels, labels and regions"):
         train(blobs, tmp_path / "run", EPOCHS, plan=other)
 
 

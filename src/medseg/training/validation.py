@@ -1,6 +1,6 @@
 """Dice on cases that a network has not seen: on their own grid at the end, quickly in between."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -19,6 +19,7 @@ from medseg.training.afterwards import trials
 from medseg.training.judged import Judgement
 from medseg.training.schedule import Clock
 from medseg.types import IntArray
+from medseg.volume.geometry import Geometry
 
 _MARGIN, _MARGIN_SECONDS = 1.15, 0.3
 """Time that is kept for validation: so many times its estimate, and so many seconds more."""
@@ -178,16 +179,13 @@ def _time_trials(
 
 
 def _time_window(predictor: Predictor, plan: Plan, timer: Clock) -> float:
-    """Seconds of one window: the shorter of two, after one that warms up."""
-    grid: Mapping[bool, tuple[int, ...]] = {
-        True: plan.window.patch_size[:2],
-        False: plan.window.patch_size,
-    }
-    patch = np.zeros((1, plan.network.in_channels, *grid[plan.network.dims == 2]), np.float32)
+    """Seconds of an image of one window: the shorter of two, after one that warms up."""
+    geometry = Geometry.from_spacing((1.0, 1.0, 1.0), plan.window.patch_size)
+    image = np.zeros((plan.network.in_channels, *plan.window.patch_size), np.float32)
+    case = Preprocessed(image, None, geometry, geometry)
     seconds = []
     for _ in range(3):
         begin = timer()
-        for _part in predictor.ensemble.parts(patch):
-            pass
+        predictor.predict_preprocessed(case)
         seconds.append(timer() - begin)
     return min(seconds[1:])
