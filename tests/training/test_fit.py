@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medseg.specs import RecipeSpec
 from medseg.training import fit as room
+from medseg.training.batch_dice import BatchOverlap
 from medseg.training.checkpoint import Checkpoint
 from medseg.training.course import Course, Look, Trained
 from medseg.training.data import Batch
@@ -37,6 +38,7 @@ class Sleeper:
 
     def __init__(self, clock: Time) -> None:
         self.clock, self.steps, self.parts = clock, 0, 1
+        self.overlap = BatchOverlap((), ignored=None)
         self.rates: list[float] = []
         self.shares: list[float] = []
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medseg.cli.console import Console, reporting
+from medseg.cli.console import EXIT_FAILED, Console, reporting
 from medseg.cli.durations import seconds_of
+from medseg.cli.processes import torchrun_place
 
 if TYPE_CHECKING:
     from medseg.bundle import Bundle
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from medseg.dataset.frame import Config, WantedConfig
     from medseg.dataset.plan import Plan
     from medseg.training.run import RunSettings
+    from medseg.training.team import Place
 
 _DEFAULT_BUDGET = "20m"
 
@@ -70,6 +72,15 @@ def train(
     mlflow: Annotated[
         str | None, typer.Option(help="Also send curves there, such as sqlite:///runs.db.")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs that share each batch, or processes on the CPU.")
+    ] = 1,
+    stop_early: Annotated[
+        bool,
+        typer.Option(
+            "--stop-early", help="End when six looks in turn at held-out cases found no gain."
+        ),
+    ] = False,
     skip_faulty: Annotated[
         bool, typer.Option("--skip-faulty", help="Leave faulty cases out, and list them.")
     ] = False,
@@ -84,6 +95,10 @@ def train(
         from medseg.allocator import keep_freed_memory
 
         keep_freed_memory()
+        place = torchrun_place()
+        if place and place.rank > 0:
+            _follow(place, device)
+            return
 
         from medseg.bundle import load_bundle
         from medseg.dataset.plan import load_plan
@@ -97,11 +112,12 @@ def train(
             seconds=seconds, epochs=epochs, config=wanted, compare=compare, preset=preset,
             folds=chosen,
             arch=arch or arch_of(RunFolder(out), given, preset), device=device,
-            precision=precision, seed=seed,
+            precision=precision, seed=seed, devices=place.size if place else devices,
+            stop_early=stop_early,
         )  # fmt: skip
         description = _opened(dataset, console, skip_faulty=skip_faulty)
         bundle = _trained(
-            description, out, settings, given, start, mlflow, console, resume=resume
+            description, out, settings, given, start, mlflow, console, place, resume=resume
         )  # fmt: skip
         _report(bundle, out, console)
 
@@ -114,6 +130,7 @@ def _trained(
     start: "Bundle | None",
     mlflow: str | None,
     console: Console,
+    place: "Place | None",
     *,
     resume: bool,
 ) -> "Bundle":
@@ -136,8 +153,21 @@ def _trained(
         clock=command_clock(_command_age()),
         trackers=trackers,
         command=shlex.join(["medseg", *sys.argv[1:]]),
+        place=place,
         progress=console.progress,
     )
+
+
+def _follow(place: "Place", device: Literal["auto", "cpu", "cuda"]) -> None:
+    """Learn as another than the first process; what goes wrong, that one says."""
+    from medseg.errors import LostProcess
+    from medseg.training.followers import follow
+    from medseg.training.probe import choose_device
+
+    try:
+        follow(place, cuda=choose_device(device) == "cuda")
+    except LostProcess:
+        raise typer.Exit(EXIT_FAILED) from None
 
 
 def _command_age() -> float:

@@ -25,7 +25,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from medseg.allocator import keep_freed_memory
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import Store
-from medseg.errors import LostProcess
+from medseg.errors import LostProcess, TrainingError
 from medseg.specs import FROZEN
 from medseg.training.data import Batch, Batches, Part
 from medseg.training.module import Learner, Precision
@@ -85,8 +85,16 @@ def assign(team: Team, job: Job) -> None:
     """As process 0, let all others prepare for a fold.
 
     Raises:
+        TrainingError: If there are fewer samples in a batch than processes.
         MedsegError: If one of them cannot.
     """
+    samples = job.plan.recipe.batch_size
+    if team.size > samples:
+        raise TrainingError(
+            "Each process takes a sample of every batch at least.",
+            received=f"{team.size} processes and a batch of {samples}",
+            cure=f"Give --devices {samples} or fewer, or a --plan with a larger batch_size.",
+        )
     if team.size > 1:
         team.order(Order(Command.BEGIN), job.model_dump_json().encode())
         team.worst(Health.WELL)
@@ -197,8 +205,15 @@ def leading(place: Place | None, size: int, *, device: Device) -> Iterator[Team]
         device: What they learn on.
 
     Raises:
+        TrainingError: If there are fewer GPUs than processes.
         LostProcess: If one of them does not come, or goes.
     """
+    if place is None and device == "cuda" and size > torch.cuda.device_count():
+        raise TrainingError(
+            "Each process learns on a GPU of its own.",
+            received=f"{size} devices, and torch sees {torch.cuda.device_count()} GPUs",
+            cure="Give a smaller --devices.",
+        )
     if place is None and size == 1:
         yield ALONE
         return

@@ -249,7 +249,7 @@ class Learner:
         states: dict[int, dict[str, Tensor]] = {}
         for key, moment in moments.items():
             kind, name = key.split(".", 1)
-            states.setdefault(in_order.index(name), {})[kind] = moment
+            states.setdefault(in_order.index(name), {})[kind] = moment.clone()
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": states, "param_groups": groups})
 

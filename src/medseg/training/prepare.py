@@ -242,7 +242,12 @@ def _new_plan(
     """Plan for this machine."""
     fingerprint = take_fingerprint(description, workers=machine.cores, progress=progress)
     budget = budget_of(settings, machine)
-    return make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
+    plan = make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
+    if plan.recipe.batch_size >= settings.devices:
+        return plan
+    progress.note(f"A batch has {settings.devices} patches, one for each device.")
+    recipe = plan.recipe.model_copy(update={"batch_size": settings.devices})
+    return plan.model_copy(update={"recipe": recipe})
 
 
 def budget_of(settings: RunSettings, machine: Machine) -> Budget:
