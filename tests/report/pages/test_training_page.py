@@ -128,3 +128,23 @@ def test_broken_decisions_count_as_missing(run, broken):
     parts = {"choice": broken, "postprocessing": broken, "calibration": broken}
     (run / "metrics.json").write_text(json.dumps(METRICS | parts))
     assert "Mean Dice 0.700" in write_training_report(run).read_text()
+
+
+def test_what_went_otherwise_than_planned_is_told(run):
+    incident = {"sentence": "The memory was full at step 7."}
+    folds = [{"fold": 2, "incidents": [incident], "stopped_early": True}]
+    (run / "metrics.json").write_text(json.dumps(METRICS | {"folds": folds}))
+    page = write_training_report(run).read_text()
+    assert "Fold 2: The memory was full at step 7." in page
+    assert "Fold 2 ended before its time" in page
+
+
+def test_a_run_that_goes_on_tells_what_it_expects(run):
+    (run / "metrics.json").unlink()
+    (run / "log.csv").write_text(
+        "fold,step,share,loss,forecast_dice,forecast_error\n"
+        "0,10,0.2,1.0,,\n0,20,0.4,0.9,0.85,0.03\n0,30,0.6,0.8,0.87,0.02\n0,40,0.7,0.7,,\n"
+    )
+    page = write_training_report(run).read_text()
+    assert "At 60% of fold 0 a Dice of 0.870 ± 0.020 was expected at its end." in page
+    assert "0.850 ± 0.030" in page

@@ -121,7 +121,29 @@ def _notices(run: RunRecords) -> list[str]:
         sentences.append(
             f"The Dice was measured on {run.measured_on}: it says nothing about new cases."
         )
+    if not run.metrics:
+        sentences += [
+            f"At {share:.0%} of fold {fold} a Dice of {told} was expected at its end."
+            for fold, log in run.folds.items()
+            for share, told in _foretold(log)[-1:]
+        ]
+    for fold in run.metrics.get("folds", []):
+        sentences += [
+            f"Fold {fold['fold']}: {one['sentence']}" for one in fold.get("incidents", ())
+        ]
+        if fold.get("stopped_early"):
+            sentences.append(
+                f"Fold {fold['fold']} ended before its time: held-out cases gained no more."
+            )
     return sentences
+
+
+def _foretold(log: dict[str, Numbers]) -> list[tuple[float, str]]:
+    """Forecasts of the final Dice as they came: share of the training, and the Dice in words."""
+    if not {"share", "forecast_dice", "forecast_error"} <= set(log):
+        return []
+    rows = zip(log["share"], log["forecast_dice"], log["forecast_error"], strict=True)
+    return [(float(s), f"{d:.3f} ± {e:.3f}") for s, d, e in rows if np.isfinite(d)]
 
 
 def _curves(run: RunRecords) -> str:
@@ -229,5 +251,12 @@ def _facts(run: RunRecords) -> list[tuple[str, str]]:
     trained = provenance.get("training_cases")
     if trained:
         facts.insert(1, ("Training cases", str(len(trained))))
+    halfway = [
+        told
+        for log in run.folds.values()
+        for told in [t for s, t in _foretold(log) if s <= 0.5][-1:]
+    ]
+    if halfway:
+        facts.append(("Dice foretold halfway, nine in ten within", ", ".join(halfway)))
     memory = run.metrics.get("peak_memory_gb")
     return [*facts, ("Largest memory", f"{memory:.2f} GB")] if memory else facts
