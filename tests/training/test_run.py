@@ -71,8 +71,9 @@ def test_where_no_network_is_asked_for_it_is_the_plans_or_the_runs(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     assert arch_of(folder, None) == "plain_unet"
+    assert arch_of(folder, None, "m") == "resenc_unet"
     folder.open(RunSettings(seconds=60, arch="unetr"), blobs, resume=False)
     assert arch_of(folder, None) == "unetr"
     budget = Budget(epochs=1, memory_bytes=2 << 30, gflops=100)
     plan = make_plan(take_fingerprint(blobs), budget, arch="unet")
-    assert arch_of(folder, plan) == "unet"
+    assert arch_of(folder, plan) == arch_of(folder, plan, "l") == "unet"

@@ -8,6 +8,7 @@ import typer
 from medseg.cli.console import Console, reporting
 from medseg.cli.durations import seconds_of
 from medseg.cli.plan import bytes_of, machine_budget
+from medseg.cli.training_options import Config
 
 if TYPE_CHECKING:
     from medseg.dataset.fingerprint import Fingerprint
@@ -24,10 +25,7 @@ def networks(
     budget: Annotated[
         str, typer.Option(help="Time of the trainings that are planned: 90s, 15m, 1h30m.")
     ] = _DEFAULT_BUDGET,
-    config: Annotated[
-        Literal["auto", "2d", "3d_full", "3d_low"],
-        typer.Option(help="Slices, volumes, or volumes at a coarser resolution."),
-    ] = "auto",
+    config: Config = "auto",
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Where to train; a GPU that is not here is taken for a common one."),

@@ -8,6 +8,7 @@ import typer
 
 from medseg.cli.console import Console, reporting
 from medseg.cli.durations import seconds_of
+from medseg.cli.training_options import Config, Preset
 
 if TYPE_CHECKING:
     from medseg.specs import Budget
@@ -35,14 +36,8 @@ def plan(
     arch: Annotated[
         str | None, typer.Option(help="Kind of network; medseg networks lists them.  [plain_unet]")
     ] = None,
-    config: Annotated[
-        Literal["auto", "2d", "3d_full", "3d_low"],
-        typer.Option(help="Slices, volumes, or volumes at a coarser resolution."),
-    ] = "auto",
-    preset: Annotated[
-        Literal["m", "l", "xl"] | None,
-        typer.Option(help="Plan for a card of 8, 24 or 40 GB, as nnU-Net's ResEnc M, L and XL."),
-    ] = None,
+    config: Config = "auto",
+    preset: Preset = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Where to train; a GPU that is not here is taken for a common one."),

@@ -10,6 +10,7 @@ import typer
 from medseg.cli.console import EXIT_FAILED, Console, reporting
 from medseg.cli.durations import seconds_of
 from medseg.cli.processes import torchrun_place
+from medseg.cli.training_options import Configs, Precision, Preset, StopEarly
 
 if TYPE_CHECKING:
     from medseg.bundle import Bundle
@@ -39,27 +40,15 @@ def train(
         str | None,
         typer.Option(help="Kind of network; medseg networks lists them.  [plain_unet]"),
     ] = None,
-    config: Annotated[
-        str,
-        typer.Option(
-            help="Slices, volumes or volumes at a coarser resolution: 2d, 3d_full, 3d_low or auto; "
-            'several, such as "2d,3d_full" or all, are compared, and the best becomes the bundle.'
-        ),
-    ] = "auto",
-    preset: Annotated[
-        Literal["m", "l", "xl"] | None,
-        typer.Option(help="Plan for a card of 8, 24 or 40 GB, as nnU-Net's ResEnc M, L and XL."),
-    ] = None,
+    config: Configs = "auto",
+    preset: Preset = None,
     folds: Annotated[
         str, typer.Option(help='Folds of five: "0,1" or "all"; without, one network.')
     ] = "",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = (
         "auto"
     ),
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option(help="Arithmetic; auto times a few steps."),
-    ] = "auto",
+    precision: Precision = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that lies in --out.")
     ] = False,
@@ -75,12 +64,7 @@ def train(
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs that share each batch, or processes on the CPU.")
     ] = 1,
-    stop_early: Annotated[
-        bool,
-        typer.Option(
-            "--stop-early", help="End when six looks in turn at held-out cases found no gain."
-        ),
-    ] = False,
+    stop_early: StopEarly = False,
     skip_faulty: Annotated[
         bool, typer.Option("--skip-faulty", help="Leave faulty cases out, and list them.")
     ] = False,

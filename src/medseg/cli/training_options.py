@@ -1,0 +1,34 @@
+"""Options that say what is planned and trained: the same words in every command that has them."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Config = Annotated[
+    Literal["auto", "2d", "3d_full", "3d_low"],
+    typer.Option("--config", help="Slices, volumes, or volumes at a coarser resolution."),
+]
+Configs = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        help="Slices, volumes or volumes at a coarser resolution: 2d, 3d_full, 3d_low or auto; "
+        'several, such as "2d,3d_full" or all, are compared, and the best becomes the bundle.',
+    ),
+]
+Preset = Annotated[
+    Literal["m", "l", "xl"] | None,
+    typer.Option(
+        "--preset", help="Plan for a card of 8, 24 or 40 GB, as nnU-Net's ResEnc M, L and XL."
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option("--precision", help="Arithmetic; auto times a few steps."),
+]
+StopEarly = Annotated[
+    bool,
+    typer.Option(
+        "--stop-early", help="End when six looks in turn at held-out cases found no gain."
+    ),
+]
