@@ -10,6 +10,7 @@ Folds are dealt out in rounds. A round of fewer folds has more threads for each 
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -39,6 +40,9 @@ from medseg.training.signals import listening
 
 _POLL_SECONDS, _TELL_SECONDS = 0.5, 0.5
 """How often a stop is looked for, and how often a process tells how far it is."""
+
+_GOODBYE_SECONDS = 30.0
+"""How long a process that is asked to end may take to write its checkpoint."""
 
 _Kind = Literal["share", "note", "done", "failed", "broken"]
 
@@ -192,6 +196,7 @@ class _Round:
                         self._end()
         finally:
             for process in processes:
+                process.join(_GOODBYE_SECONDS if self._is_ending else 0.0)
                 process.kill()
         self._raise(stopped_by=stop.by)
         return [self._found[fold] for fold in folds]
@@ -290,6 +295,7 @@ def _work(job: _Job, pipe: Connection) -> None:
     keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process hears it and says SIGTERM
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # between steps, where nobody listens
     torch.set_num_threads(job.threads)
     if job.runs[0].machine.device == "cuda":
         torch.cuda.set_device(job.gpu)

@@ -8,6 +8,7 @@ or which two, become the bundle.
 """
 
 import gc
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from medseg.training.fold import Fold, end_of_fold
 from medseg.training.followers import leading
 from medseg.training.log import Journal, Tracker
 from medseg.training.outcome import finish, steps_of
-from medseg.training.run import RunFolder, RunSettings
+from medseg.training.prepare import Run
+from medseg.training.run import RunFolder, RunRecord, RunSettings
 from medseg.training.schedule import Clock, command_clock
 from medseg.training.team import Place
 
@@ -84,7 +86,7 @@ def train(
     )
     tried = steps_of(runs[0])
     alone = settings.devices == 1 and place is None and not trackers
-    at_once = folds_at_once(runs) if alone else 1
+    at_once = _folds_at_once(run_folder, runs) if alone else 1
     if at_once > 1:
         return finish(run_folder, runs, train_apart(run_folder, runs, tried, at_once))
     folds = []
@@ -100,3 +102,15 @@ def train(
             folds.append(fold.train_and_judge(run_folder))
             gc.collect()
     return finish(run_folder, runs, folds)
+
+
+def _folds_at_once(folder: RunFolder, runs: Sequence[Run]) -> int:
+    """How many folds are trained at the same time, decided once: a resumed run keeps it.
+
+    The threads of a fold follow from it, and the bits of its weights from these.
+    """
+    record = RunRecord.model_validate_json(folder.record.read_bytes())
+    if record.folds_at_once is None:
+        record = record.model_copy(update={"folds_at_once": folds_at_once(runs)})
+        folder.save(record)
+    return record.folds_at_once or 1

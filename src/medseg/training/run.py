@@ -83,6 +83,7 @@ class RunRecord(BaseModel):
         precision_why: Why, as one sentence.
         started_from: The bundle whose weights it starts from; empty for none.
         left_out: Configurations that were to be compared and do not fit the data.
+        folds_at_once: How many folds are trained at the same time; None before it was decided.
     """
 
     model_config = FROZEN
@@ -94,6 +95,7 @@ class RunRecord(BaseModel):
     precision_why: str = ""
     started_from: str = ""
     left_out: tuple[Config, ...] = ()
+    folds_at_once: int | None = None
 
 
 class RunFolder:
