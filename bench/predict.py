@@ -21,7 +21,8 @@ import numpy as np
 
 from classes import SIZE, SPACING_MM, random_bundle
 from medseg.inference.batch import predict_cases
-from medseg.inference.engine import Part
+from medseg.inference.engine import Activation, Part
+from medseg.inference.evidence import to_evidence
 from medseg.inference.inputs import find_inputs
 from medseg.inference.predict import Predictor
 from medseg.inference.quality import estimate_quality
@@ -47,12 +48,17 @@ class FreeNetwork:
         self.answer = np.full((1, classes, *PATCH), 0.1 / classes, np.float32)
         np.put_along_axis(self.answer[0], fine[None], 0.9, axis=0)
 
-    opinions = 1
+        self.answer = np.log(self.answer)
 
-    def parts(self, batch: FloatArray) -> Iterator[Part]:
-        """Probabilities of one window, plane by plane; windows of this size come one at a time."""
+    opinions = 1
+    activation: Activation = "softmax"
+
+    def parts(self, batch: FloatArray, depth: float) -> Iterator[Part]:
+        """Evidence of one window, plane by plane; windows of this size come one at a time."""
         for n in range(PATCH[0]):
-            yield Part(n, self.answer[:, :, n : n + 1])
+            plane = self.answer[:, :, n : n + 1].copy()
+            to_evidence(plane, self.activation, depth)
+            yield Part(n, plane)
 
 
 def overhead(classes: int) -> None:

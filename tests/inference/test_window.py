@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from scipy.special import softmax
 
 from medseg.inference.engine import Part
+from medseg.inference.evidence import to_evidence
 from medseg.inference.window import cut, gaussian, positions, spans, sweep
 from medseg.space.votes import SLOTS, vote
 from medseg.specs import WindowSpec
@@ -16,45 +18,44 @@ from medseg.volume.geometry import Geometry
 
 
 class Lookup:
-    """A network that knows each voxel's own probabilities, from where its window lies.
+    """A network that knows each voxel's own logits, from where its window lies.
 
-    The first channel of the image holds the flat index of each voxel; windows disagree by a factor
-    that depends on the place inside the window, as those of a real network do.
+    The first channel of the image holds the flat index of each voxel; windows disagree by what
+    depends on the place inside the window, as those of a real network do.
     """
 
     opinions = 2
+    activation = "softmax"
 
-    def __init__(self, truth, patch):
-        self.truth = truth.reshape(len(truth), -1)
+    def __init__(self, logits, patch):
+        self.logits = logits.reshape(len(logits), -1)
         rng = np.random.default_rng(1)
-        self.doubt = rng.uniform(0.8, 1.2, (len(truth), *patch))
+        self.doubt = rng.uniform(-0.2, 0.2, (len(logits), *patch))
 
     def run(self, batch):
         if batch.ndim == 4:
             return self.run(batch[..., None])[..., 0]
         out = []
         for image in batch:
-            scores = self.truth[:, image[0].astype(int)] * self.doubt
-            out.append(scores / scores.sum(0))
+            out.append(self.logits[:, image[0].astype(int)] + self.doubt)
         return np.stack(out).astype(np.float32)
 
-    def parts(self, batch):
+    def parts(self, batch, depth):
         """Three planes at a time: forwards, then backwards as mirrored images give them."""
         whole = self.run(batch)
+        to_evidence(whole, self.activation, depth)
         slabs = [Part(n, whole[:, :, n : n + 3]) for n in range(0, whole.shape[2], 3)]
         yield from slabs
         yield from reversed(slabs)
 
 
-def smooth_probabilities(classes, size, *, seed=0):
+def smooth_logits(classes, size, *, seed=0):
     rng = np.random.default_rng(seed)
-    logits = np.stack([gaussian_filter(rng.normal(size=size), 2) for _ in range(classes)])
-    weights = np.exp(40 * logits)
-    return weights / weights.sum(0)
+    return 40 * np.stack([gaussian_filter(rng.normal(size=size), 2) for _ in range(classes)])
 
 
 def naive(image, network, spec, classes):
-    """nnU-Net's way: all classes at once, padded image, summed and divided."""
+    """nnU-Net's way: all logits at once, padded image, summed and divided; then softmax."""
     grid, patch = image.shape[1:], spec.patch_size
     before = [max(0, p - n) // 2 for n, p in zip(grid, patch, strict=True)]
     padded = cut(image, tuple(-b for b in before), tuple(map(max, zip(grid, patch, strict=True))))
@@ -74,14 +75,14 @@ def naive(image, network, spec, classes):
                 )
                 share[at] += weight
     inner = tuple(slice(b, b + n) for b, n in zip(before, grid, strict=True))
-    return (total / share)[(slice(None), *inner)]
+    return softmax((total / share)[(slice(None), *inner)], axis=0)
 
 
 def swept(size, patch, classes, *, overlap=0.5):
-    truth = smooth_probabilities(classes, size)
+    logits = smooth_logits(classes, size)
     image = np.arange(np.prod(size), dtype=np.float32).reshape(1, *size)
     spec = WindowSpec(patch_size=patch, overlap=overlap)
-    network = Lookup(truth, patch)
+    network = Lookup(logits, patch)
     geometry = Geometry.from_spacing((1.0, 1.0, 1.0), size)
     top = sweep(image, network, spec, classes=classes, geometry=geometry)
     return top, naive(image, network, spec, classes)
@@ -167,11 +168,11 @@ def test_progress_counts_windows():
             raise AssertionError(message)
 
     progress = Counting()
-    truth = smooth_probabilities(3, (20, 20, 20))
+    logits = smooth_logits(3, (20, 20, 20))
     image = np.arange(8000, dtype=np.float32).reshape(1, 20, 20, 20)
     sweep(
         image,
-        Lookup(truth, (8, 8, 8)),
+        Lookup(logits, (8, 8, 8)),
         WindowSpec(patch_size=(8, 8, 8)),
         classes=3,
         geometry=Geometry.from_spacing((1.0, 1.0, 1.0), (20, 20, 20)),

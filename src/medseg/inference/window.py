@@ -1,8 +1,9 @@
 """Sliding window: a volume of any size through a network of one patch size.
 
-Windows overlap and are averaged with Gaussian weights. The sum is kept for the few heaviest classes
-of each voxel only (`medseg.space.votes.TopClasses`), and the network's output is taken slab by
-slab: nothing that grows with the number of classes is larger than a slab.
+Windows overlap, and their logits are averaged with Gaussian weights, as evidence
+(`medseg.inference.evidence`). The sum is kept for the few heaviest classes of each voxel only
+(`medseg.space.votes.TopClasses`), and the network's output is taken slab by slab: nothing that
+grows with the number of classes is larger than a slab.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from medseg.inference.engine import Part
+from medseg.inference.engine import Activation, Part
+from medseg.inference.evidence import depth_of, to_probabilities
 from medseg.progress import SILENT, Progress
 from medseg.space.kernels import add_window
 from medseg.space.votes import SLOTS, TopClasses
@@ -26,16 +28,18 @@ _BATCH_VOXELS = 1 << 19
 
 
 class Opinions(Protocol):
-    """Whoever gives probabilities for a batch: an `Ensemble`.
+    """Whoever gives evidence for a batch: an `Ensemble`.
 
     Attributes:
         opinions: How many there are on each voxel; their mean counts.
+        activation: What makes probabilities of logits.
     """
 
     opinions: int
+    activation: Activation
 
-    def parts(self, batch: FloatArray) -> Iterator[Part]:
-        """Patches (B, C, *patch) -> probabilities, slab by slab."""
+    def parts(self, batch: FloatArray, depth: float) -> Iterator[Part]:
+        """Patches (B, C, *patch) -> evidence that begins so deep, slab by slab."""
         ...
 
 
@@ -84,7 +88,7 @@ def sweep(
 
     Args:
         image: Normalised intensities, float32, shape (C, I, J, K).
-        network: Gives probabilities of a batch of windows. It sees slices (B, C, I, J) when the
+        network: Gives evidence of a batch of windows. It sees slices (B, C, I, J) when the
             window has K = 1.
         spec: Window, overlap and the width of the Gaussian.
         classes: Number of classes N, background included; or of regions.
@@ -93,15 +97,17 @@ def sweep(
         progress: Told after each batch of windows.
 
     Returns:
-        The mean over windows and opinions; its weights are probabilities.
+        What the mean logits over windows and opinions say; its weights are probabilities.
 
     Source:
-        Positions and Gaussian (sigma an eighth of the window) as in nnU-Net v2
+        Positions, Gaussian (sigma an eighth of the window) and the mean of logits as in nnU-Net v2
         (Isensee et al., Nature Methods 18, 2021).
     """
     top = TopClasses.empty(classes, geometry, slots=slots)
+    depth = depth_of(classes, top.classes.shape[0])
     for batch, windows in windowed(image, spec, name="windows", progress=progress):
-        _add_all(top, network, batch, windows)
+        _add_all(top, network, batch, windows, depth)
+    to_probabilities(top.weights, network.activation, depth)
     return top
 
 
@@ -174,10 +180,14 @@ def cut(image: FloatArray, start: GridSize, size: GridSize) -> FloatArray:
 
 
 def _add_all(
-    top: TopClasses, network: Opinions, batch: FloatArray, windows: Sequence[Window]
+    top: TopClasses,
+    network: Opinions,
+    batch: FloatArray,
+    windows: Sequence[Window],
+    depth: float,
 ) -> None:
     """Add all that is said about a batch of windows; no slab stays for the next batch."""
-    for part in network.parts(batch):
+    for part in network.parts(batch, depth):
         _add(top, part, windows, 1 / network.opinions)
 
 

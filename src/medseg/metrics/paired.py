@@ -95,9 +95,8 @@ def holm(p: Sequence[float]) -> list[float]:
 def resamples(cases: int) -> Numbers:
     """How often each case is drawn in each seeded resample, shape (2000, cases), not to change."""
     generator = np.random.default_rng(_SEED)
-    drawn = np.zeros((_RESAMPLES, 0))
+    counts: Numbers = np.zeros((_RESAMPLES, cases))
     if cases:
-        drawn = generator.multinomial(cases, np.full(cases, 1 / cases), _RESAMPLES)
-    counts: Numbers = drawn.astype(np.float64)
+        counts[:] = generator.multinomial(cases, np.full(cases, 1 / cases), _RESAMPLES)
     counts.flags.writeable = False
     return counts

@@ -16,17 +16,17 @@ MIXED = -1
 """In a row of common labels: the neighbours differ."""
 
 NEGLIGIBLE = 1e-3
-"""Probabilities below this do not open a slot."""
+"""Weights below this do not open a slot."""
 
 
 def add_window(
     classes: IntArray,
     weights: FloatArray,
-    probabilities: FloatArray,
+    shares: FloatArray,
     gauss: FloatArray,
     start: GridSize,
 ) -> None:
-    """Merge a window's probabilities, times its weights, into the slots of a volume, in place.
+    """Merge a window's shares, times its weights, into the slots of a volume, in place.
 
     With a slot for each class (N <= S) slot n holds class n and the sums are exact. With fewer,
     a voxel keeps the S heaviest classes of what it has seen: a class that has no slot takes the
@@ -37,29 +37,29 @@ def add_window(
     Args:
         classes: Class of each slot, shape (S, I, J, K), uint8 or uint16.
         weights: Its summed weight, float32, shape (S, I, J, K); 0 is an empty slot.
-        probabilities: Shape (N, i, j, k), not negative.
+        shares: What each class gets, shape (N, i, j, k), not negative.
         gauss: Weight of each voxel of the window, shape (i, j, k), positive.
         start: Voxel of the volume at which the window begins.
 
     Raises:
         InvalidGeometry: If the arrays do not fit together or the window leaves the volume.
     """
-    size = probabilities.shape[1:]
+    size = shares.shape[1:]
     fits = classes.shape == weights.shape and gauss.shape == size and len(start) == len(size) == 3
     ends = zip(start, size, classes.shape[1:], strict=False)
     if not fits or not all(0 <= first <= end - length for first, length, end in ends):
         raise InvalidGeometry(
             "A window lies within its volume and has one weight for each voxel.",
-            received=f"slots {classes.shape} and {weights.shape}, window {probabilities.shape} "
+            received=f"slots {classes.shape} and {weights.shape}, window {shares.shape} "
             f"at {start}, weights {gauss.shape}",
         )
     spot = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
-    shares = np.ascontiguousarray(probabilities, dtype=np.float32)
+    given = np.ascontiguousarray(shares, dtype=np.float32)
     worth = np.ascontiguousarray(gauss, dtype=np.float32)
-    if len(probabilities) <= len(classes):
-        _add_dense(weights[:, *spot], shares, worth)
+    if len(given) <= len(classes):
+        _add_dense(weights[:, *spot], given, worth)
     else:
-        _add_sparse(classes[:, *spot], weights[:, *spot], shares, worth)
+        _add_sparse(classes[:, *spot], weights[:, *spot], given, worth)
 
 
 @compiled
