@@ -11,8 +11,8 @@ the weights to begin with. Nothing is tuned for any of them. Trainings that are 
 Weights, patch and batch are the plan's. Steps, seconds per step, Dice and HD95 are measured over
 all seeds; the interval is a bootstrap over unseen cases, a case that several seeds drew counting
 once. A difference is to the plain U-Net on the same cases of the same seeds. Latency is the median
-CPU time of a forward pass of one patch, one thread, fp32; memory the largest of the training
-process.
+CPU time of a forward pass of one patch of the plan, one thread, fp32; beside it the CPU seconds of
+predicting a case; memory the largest of the training process.
 """
 
 import argparse
@@ -60,6 +60,7 @@ class Training:
         seed: Of the split and of the weights.
         steps: Steps of the optimizer.
         step_seconds: CPU seconds of a step, over all that follow the first line of the log.
+        case_seconds: CPU seconds of predicting an unseen case, without mirrors.
         memory_gb: Largest resident memory of the process.
         precision: What it was trained in.
         unseen: What its predictions are worth.
@@ -69,6 +70,7 @@ class Training:
     seed: int
     steps: int
     step_seconds: float
+    case_seconds: float
     memory_gb: float
     precision: str
     unseen: Unseen
@@ -142,6 +144,8 @@ def read_training(dataset: Path, out: Path, arch: str, seed: int) -> Training:
     rows = [line.split(",") for line in (folder / "run" / "log.csv").read_text().splitlines()]
     step, seconds = rows[0].index("step"), rows[0].index("seconds")
     first, last = rows[1], rows[-1]
+    unseen = [case["id"] for case in split["unseen"]]
+    record = json.loads((folder / "record.json").read_text())
     return Training(
         arch=arch,
         seed=seed,
@@ -149,7 +153,8 @@ def read_training(dataset: Path, out: Path, arch: str, seed: int) -> Training:
         step_seconds=(float(last[seconds]) - float(first[seconds]))
         / max(1, int(last[step]) - int(first[step])),
         precision=json.loads((folder / "run" / "run.json").read_text())["precision"],
-        unseen=score(described, [case["id"] for case in split["unseen"]], folder / "predictions"),
+        case_seconds=record["predict"] / len(unseen),
+        unseen=score(described, unseen, folder / "predictions"),
         **json.loads((folder / "training.json").read_text()),
     )
 
@@ -204,13 +209,14 @@ def line(plan: Plan, mine: list[Training], reference: list[Training], latency: f
         f"| {np.mean([one.step_seconds for one in mine]):.3f}, {mine[0].precision} "
         f"| {mean:.4f} ({low:.4f} to {high:.4f}) | {seeds} | {difference} "
         f"| {np.mean(hd95) if hd95 else float('nan'):.2f} | {latency:.1f} "
+        f"| {np.mean([one.case_seconds for one in mine]):.2f} "
         f"| {max(one.memory_gb for one in mine):.2f} |"
     )
 
 
 HEADER = (
     "network", "weights", "patch, batch", "steps", "s a step", "Dice (95 %)", "by seed",
-    "to plain_unet", "HD95, mm", "latency, ms", "memory, GB",
+    "to plain_unet", "HD95, mm", "latency, ms", "s a case", "memory, GB",
 )  # fmt: skip
 
 

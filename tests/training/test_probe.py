@@ -39,6 +39,21 @@ def test_both_arithmetics_are_really_timed(plan: Plan) -> None:
     assert precision in ("fp32", "bf16")
 
 
+def test_bf16_is_not_taken_where_its_gradients_are_wrong(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {None: 1.0, torch.bfloat16: 0.5}
+    monkeypatch.setattr(probe, "_step_seconds", lambda _plan, dtype: taken[dtype])
+    thin = plan.model_copy(update={"patch_size": (2, 8, 8)})
+    assert choose_precision(plan, "cpu")[0] == "bf16"
+    precision, why = choose_precision(thin, "cpu")
+    assert precision == "fp32"
+    assert "wrong gradients" in why
+    assert choose_precision(thin, "cpu", "fp32")[0] == "fp32"
+    with pytest.raises(TrainingError, match=r"thinner than a kernel.*Use --precision fp32 or auto"):
+        choose_precision(thin, "cpu", "bf16")
+
+
 def test_what_is_asked_for_is_taken(plan: Plan) -> None:
     assert choose_precision(plan, "cpu", "bf16")[0] == "bf16"
     with pytest.raises(TrainingError, match="needs a GPU"):

@@ -16,6 +16,7 @@ from medseg.errors import MissingDependency, TrainingError
 from medseg.losses import build_loss
 from medseg.networks.build import build
 from medseg.training.module import Precision
+from medseg.training.thin import has_thin_convolutions
 
 Device = Literal["cpu", "cuda"]
 
@@ -99,17 +100,28 @@ def choose_precision(
     """The arithmetic of the training, and why, as one sentence.
 
     On a GPU it is bf16, or fp16 where the card has none. On a CPU the planned network takes a few
-    steps in both, and bf16 must be `LEAST_GAIN` times faster: many CPUs only emulate it.
+    steps in both, and bf16 must be `LEAST_GAIN` times faster: many CPUs only emulate it. Where it
+    would compute wrong gradients (`medseg.training.thin`), it is fp32.
 
     Raises:
-        TrainingError: If fp16 is wanted on a CPU.
+        TrainingError: If fp16 is wanted on a CPU, or bf16 where its gradients would be wrong.
     """
     if wanted == "fp16" and device == "cpu":
         raise TrainingError(
             "fp16 training needs a GPU.", received="a CPU", cure="Use --precision bf16 or fp32."
         )
+    is_thin = device == "cpu" and wanted in ("auto", "bf16") and has_thin_convolutions(plan)
+    if is_thin and wanted == "bf16":
+        raise TrainingError(
+            "On a CPU, bf16 gives wrong gradients where an image inside the network is thinner "
+            "than a kernel along the first axis.",
+            received=f"--precision bf16 for patches of {' x '.join(map(str, plan.patch_size))}",
+            cure="Use --precision fp32 or auto.",
+        )
     if wanted != "auto":
         return wanted, "as asked for"
+    if is_thin:
+        return "fp32", "its deepest images are thin, where bf16 on a CPU gives wrong gradients"
     if device == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bf16", "this GPU has it") if native else ("fp16", "this GPU has no bf16")
