@@ -36,7 +36,7 @@ def test_a_checkpoint_becomes_a_bundle(checkpoint, network, tmp_path):
     assert "spacing 1 x 1 x 3 mm, labels liver, tumour" in answer.stdout
     bundle = load_bundle(out)
     assert bundle.plan == load_plan(plan)
-    assert bundle.provenance.command.startswith("medseg ")
+    assert bundle.provenance.command.startswith("medseg")
     image = torch.randn(1, 1, 8, 8, 4)
     with torch.no_grad():
         assert (build_member(bundle)(image) - network(image)).abs().max() < 1e-4
