@@ -26,7 +26,7 @@ def test_p_is_that_of_scipy_and_zero_differences_are_none():
     assert wilcoxon_p(np.zeros(0)) == 1.0
 
 
-@settings(deadline=None)  # scipy is loaded by the first
+@settings(deadline=None, max_examples=30)  # scipy is loaded by the first
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=12))
 def test_a_gain_turned_around_is_a_loss(differences):
     gain, loss = gain_of(np.array(differences) / 9), gain_of(-np.array(differences) / 9)
