@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from medseg.networks.layers import LAYERS
+
 NEGATIVE_SLOPE = 0.01
 """Slope of every LeakyReLU, and of the initialisation that belongs to it."""
-
-_CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_UP_CONV: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_NORM: dict[int, type[nn.Module]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 
 def convolution(
@@ -18,12 +16,16 @@ def convolution(
 ) -> nn.Module:
     """A biased convolution, padded so that stride 1 keeps the grid; kernels are odd."""
     padding = tuple(k // 2 for k in kernel)
-    return _CONV[len(kernel)](in_channels, out_channels, tuple(kernel), tuple(stride), padding)
+    layer = LAYERS[len(kernel)].conv
+    out: nn.Module = layer(in_channels, out_channels, tuple(kernel), tuple(stride), padding)
+    return out
 
 
 def up_convolution(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
     """A biased transposed convolution whose kernel is its stride: no voxel is written twice."""
-    return _UP_CONV[len(stride)](in_channels, out_channels, tuple(stride), tuple(stride))
+    layer = LAYERS[len(stride)].up_conv
+    out: nn.Module = layer(in_channels, out_channels, tuple(stride), tuple(stride))
+    return out
 
 
 class ConvNormAct(nn.Module):
@@ -41,7 +43,7 @@ class ConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = convolution(in_channels, out_channels, kernel, stride)
-        self.norm = _NORM[len(kernel)](out_channels, eps=1e-5, affine=True)
+        self.norm = LAYERS[len(kernel)].instance_norm(out_channels, eps=1e-5, affine=True)
         self.act = nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
 
     def forward(self, image: Float[Tensor, "B _ *grid"]) -> Float[Tensor, "B _ *coarse"]:
@@ -60,14 +62,18 @@ def stacked(
     return nn.Sequential(first, *rest)
 
 
-def initialise(module: nn.Module) -> None:
-    """Kaiming-normal weights for LeakyReLU and zero biases, for each convolution inside.
+def initialise(module: nn.Module, *, slope: float = NEGATIVE_SLOPE) -> None:
+    """Kaiming-normal weights and zero biases, for each convolution inside.
+
+    Args:
+        module: All of its convolutions.
+        slope: Of the LeakyReLU behind them; 0 is ReLU.
 
     Source:
         He et al., ICCV 2015; as in nnU-Net (Isensee et al., Nature Methods 18, 2021).
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-            nn.init.kaiming_normal_(part.weight, a=NEGATIVE_SLOPE)
+            nn.init.kaiming_normal_(part.weight, a=slope)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)

@@ -14,16 +14,20 @@ class Layers(NamedTuple):
         conv: Convolution.
         up_conv: Transposed convolution.
         batch_norm: Batch normalisation.
+        instance_norm: Instance normalisation.
+        average_pool: Means of blocks.
     """
 
     conv: Any
     up_conv: Any
     batch_norm: Any
+    instance_norm: Any
+    average_pool: Any
 
 
 LAYERS = {
-    2: Layers(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),
-    3: Layers(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d),
+    2: Layers(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.AvgPool2d),
+    3: Layers(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.InstanceNorm3d, nn.AvgPool3d),
 }
 """The layers of 2D and 3D networks."""
 

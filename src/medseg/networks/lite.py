@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from medseg.networks.blocks import initialise
 from medseg.networks.layers import LAYERS
-from medseg.networks.network import Network
 from medseg.networks.sizes import require_multiples
+from medseg.networks.supervised import SupervisedNetwork
 from medseg.specs import LiteSpec
-from medseg.tensors import Features, Image, Logits, Scales
+from medseg.tensors import Image
 
 
-class Lite(Network):
+class Lite(SupervisedNetwork):
     """Encoder, and a decoder of one convolution a stage that adds what comes up to the skip.
 
     The first convolution takes the first step, so that on the grid of the image, where a U-Net
@@ -46,41 +47,12 @@ class Lite(Network):
             self.ups.append(layers.up_conv(spec.features[level + 1], width, step, step))
             if level > 0:
                 self.decoder.append(ConvNormReLU(width, width, spec.kernels[level - 1], ones))
-        supervised = len(spec.features) - 1 if spec.deep_supervision else 1
+        self.supervised = spec.deep_supervision
+        coarsest = len(spec.features) - 1 if spec.deep_supervision else 1
         self.heads = nn.ModuleList(
-            layers.conv(width, spec.classes, 1) for width in spec.features[:supervised]
+            layers.conv(width, spec.classes, 1) for width in spec.features[:coarsest]
         )
-        _initialise(self)
-
-    @property
-    def head(self) -> nn.Module:
-        """The finest head, a 1x1 convolution."""
-        return self.heads[0]
-
-    def forward(self, image: Image) -> Logits | Scales:
-        """Logits on the grid of the image.
-
-        Args:
-            image: Normalised intensities; each axis a multiple of the spec's `divisor`.
-
-        Returns:
-            In training with deep supervision: logits of every decoder stage, finest first.
-            Otherwise the finest only; the coarser ones are not computed.
-
-        Raises:
-            WrongInput: If channels or grid do not fit; the message says which do.
-        """
-        if not (self.training and self.spec.deep_supervision):
-            logits: Logits = self.head(self.features(image))
-            return logits
-        stages = zip(reversed(self.heads), self._decoded(image), strict=True)
-        return tuple(reversed([head(features) for head, features in stages]))
-
-    def features(self, image: Image) -> Features:
-        """What the last transposed convolution gives, on the grid of the image; see `forward`."""
-        for stage in self._decoded(image):
-            features = stage
-        return features
+        initialise(self, slope=0.0)
 
     def deployed(self) -> "Lite":
         """A copy in eval mode without normalisation and coarser heads; its logits are the same."""
@@ -93,8 +65,8 @@ class Lite(Network):
             deployed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return deployed
 
-    def _decoded(self, image: Image) -> Iterator[Tensor]:
-        """Features of each decoder stage, coarsest first; the last are on the grid of the image."""
+    def decoded(self, image: Image) -> Iterator[Tensor]:
+        """Features of each decoder stage; the last are those of the last transposed convolution."""
         if not torch.compiler.is_compiling():
             require_multiples(image, self.spec)
         skips: list[Tensor] = []
@@ -144,16 +116,3 @@ def _encoder(spec: LiteSpec) -> Iterator[nn.Sequential]:
         rest = (ConvNormReLU(width, width, kernel, ones) for _ in range(count - 1))
         yield nn.Sequential(first, *rest)
         before = width
-
-
-def _initialise(module: nn.Module) -> None:
-    """Kaiming-normal weights for ReLU and zero biases, for each convolution inside.
-
-    Source:
-        He et al., ICCV 2015.
-    """
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from medseg.networks.blocks import convolution, initialise, stacked, up_convolution
-from medseg.networks.network import Network
 from medseg.networks.sizes import require_multiples
+from medseg.networks.supervised import SupervisedNetwork
 from medseg.specs import PlainUNetSpec, ResEncUNetSpec
-from medseg.tensors import Features, Image, Logits, Scales
+from medseg.tensors import Image
 
 
-class SupervisedUNet(Network):
+class SupervisedUNet(SupervisedNetwork):
     """nnU-Net's decoder over any encoder, with logits at every decoder stage in training.
 
     Args:
@@ -26,6 +26,7 @@ class SupervisedUNet(Network):
         self.divisor = spec.divisor
         self.encoder = encoder
         self.ups, self.decoder = _decoder(spec)
+        self.supervised = spec.deep_supervision
         coarsest = len(spec.features) - 1 if spec.deep_supervision else 1
         ones = (1,) * spec.dims
         self.heads = nn.ModuleList(
@@ -33,38 +34,8 @@ class SupervisedUNet(Network):
         )
         initialise(self)
 
-    def forward(self, image: Image) -> Logits | Scales:
-        """Logits on the grid of the image.
-
-        Args:
-            image: Normalised intensities; each axis a multiple of `divisor`.
-
-        Returns:
-            In training with deep supervision: logits of every decoder stage, finest first.
-            Otherwise the finest only; the coarser ones are not computed.
-
-        Raises:
-            WrongInput: If channels or grid do not fit; the message says which do.
-        """
-        if not (self.training and self.spec.deep_supervision):
-            logits: Logits = self.head(self.features(image))
-            return logits
-        stages = zip(reversed(self.heads), self._decoded(image), strict=True)
-        return tuple(reversed([head(features) for head, features in stages]))
-
-    @property
-    def head(self) -> nn.Module:
-        """The finest head."""
-        return self.heads[0]
-
-    def features(self, image: Image) -> Features:
-        """Features of the finest decoder stage; see `forward`."""
-        for stage in self._decoded(image):
-            features = stage
-        return features
-
-    def _decoded(self, image: Image) -> Iterator[Tensor]:
-        """Features of each decoder stage, coarsest first."""
+    def decoded(self, image: Image) -> Iterator[Tensor]:
+        """Features of each decoder stage, coarsest first; see `SupervisedNetwork.decoded`."""
         if not torch.compiler.is_compiling():
             require_multiples(image, self.spec)
         skips: list[Tensor] = [image]

@@ -1,18 +1,14 @@
 """nnU-Net with a residual encoder: many residual blocks on the way down, one convolution up."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from medseg.networks.blocks import NEGATIVE_SLOPE, ConvNormAct, convolution
+from medseg.networks.layers import LAYERS
 from medseg.networks.plain_unet import SupervisedUNet
 from medseg.specs import ResEncUNetSpec
-
-_POOL: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
-_CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
-_NORM: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 
 class ResEncUNet(SupervisedUNet):
@@ -56,16 +52,17 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         dims, steps = len(kernel), tuple(stride)
+        layers = LAYERS[dims]
         self.first = ConvNormAct(in_channels, out_channels, kernel, steps)
         self.second = convolution(out_channels, out_channels, kernel, (1,) * dims)
-        self.norm = _NORM[dims](out_channels, eps=1e-5, affine=True)
+        self.norm = layers.instance_norm(out_channels, eps=1e-5, affine=True)
         self.act = nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
         self.shortcut = nn.Sequential()
         if max(steps) > 1:
-            self.shortcut.append(_POOL[dims](steps, steps))
+            self.shortcut.append(layers.average_pool(steps, steps))
         if in_channels != out_channels:
-            self.shortcut.append(_CONV[dims](in_channels, out_channels, 1, bias=False))
-            self.shortcut.append(_NORM[dims](out_channels, eps=1e-5, affine=True))
+            self.shortcut.append(layers.conv(in_channels, out_channels, 1, bias=False))
+            self.shortcut.append(layers.instance_norm(out_channels, eps=1e-5, affine=True))
 
     def forward(self, image: Float[Tensor, "B _ *grid"]) -> Float[Tensor, "B _ *coarse"]:
         """Channels in, channels out, on a grid divided by the stride."""
