@@ -8,7 +8,7 @@ import typer
 from medseg.cli.console import Console, reporting
 from medseg.cli.durations import seconds_of
 from medseg.cli.plan import bytes_of, machine_budget
-from medseg.cli.training_options import Config
+from medseg.cli.training_options import Config, Gflops, Memory, PlannedDevice
 
 if TYPE_CHECKING:
     from medseg.dataset.fingerprint import Fingerprint
@@ -26,16 +26,9 @@ def networks(
         str, typer.Option(help="Time of the trainings that are planned: 90s, 15m, 1h30m.")
     ] = _DEFAULT_BUDGET,
     config: Config = "auto",
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"],
-        typer.Option(help="Where to train; a GPU that is not here is taken for a common one."),
-    ] = "auto",
-    memory: Annotated[
-        str | None, typer.Option(help="Memory of a training step, such as 8G; else what is free.")
-    ] = None,
-    gflops: Annotated[
-        float | None, typer.Option(min=1, help="Speed of the machine; measured when not given.")
-    ] = None,
+    device: PlannedDevice = "auto",
+    memory: Memory = None,
+    gflops: Gflops = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the networks as JSON.")] = False,
 ) -> None:
     """List the kinds of network with weights, multiplications and memory; train takes --arch."""

@@ -8,7 +8,7 @@ import typer
 
 from medseg.cli.console import Console, reporting
 from medseg.cli.durations import seconds_of
-from medseg.cli.training_options import Config, Preset
+from medseg.cli.training_options import Config, Gflops, Memory, PlannedDevice, Preset
 
 if TYPE_CHECKING:
     from medseg.specs import Budget
@@ -38,16 +38,9 @@ def plan(
     ] = None,
     config: Config = "auto",
     preset: Preset = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"],
-        typer.Option(help="Where to train; a GPU that is not here is taken for a common one."),
-    ] = "auto",
-    memory: Annotated[
-        str | None, typer.Option(help="Memory of a training step, such as 8G; else what is free.")
-    ] = None,
-    gflops: Annotated[
-        float | None, typer.Option(min=1, help="Speed of the machine; measured when not given.")
-    ] = None,
+    device: PlannedDevice = "auto",
+    memory: Memory = None,
+    gflops: Gflops = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show all configurations, and of the one that is taken each decision and why."""

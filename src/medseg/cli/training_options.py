@@ -32,3 +32,17 @@ StopEarly = Annotated[
         "--stop-early", help="End when six looks in turn at held-out cases found no gain."
     ),
 ]
+PlannedDevice = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(
+        "--device", help="Where to train; a GPU that is not here is taken for a common one."
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", help="Memory of a training step, such as 8G; else what is free."),
+]
+Gflops = Annotated[
+    float | None,
+    typer.Option("--gflops", min=1, help="Speed of the machine; measured when not given."),
+]
