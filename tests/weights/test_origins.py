@@ -7,7 +7,8 @@ import torch
 from published import attention_gates, google, mednext, medt, nnunet, transunet
 
 from medseg.errors import WrongCheckpoint
-from medseg.weights.origins import ORIGINS, find_origin
+from medseg.weights.convert import convert
+from medseg.weights.origins import ORIGINS, find_origin, require_convertible
 
 PUBLISHED = {
     "plain_unet": nnunet(residual=False),
@@ -44,5 +45,11 @@ def test_no_two_origins_claim_one_file():
 def test_strangers_are_told_whose_names_are_read():
     with pytest.raises(WrongCheckpoint, match=r"names of MIC-DKFZ/MedNeXt or MONAI's MedNeXt"):
         find_origin({"conv.weight": torch.ones(1)}, "mednext")
-    with pytest.raises(WrongCheckpoint, match=r"Checkpoints of attention_unet, .* --arch unet3d"):
-        find_origin({"conv.weight": torch.ones(1)}, "unet3d")
+
+
+def test_a_kind_that_nobody_published_is_told_before_a_file_is_read(tmp_path):
+    sentence = r"Checkpoints of attention_unet, .* --arch unet3d"
+    with pytest.raises(WrongCheckpoint, match=sentence):
+        require_convertible("unet3d")
+    with pytest.raises(WrongCheckpoint, match=sentence):
+        convert([tmp_path / "nothing.pth"], "unet3d")

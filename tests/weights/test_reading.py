@@ -96,8 +96,11 @@ def test_a_truncated_file_is_refused(name, share, tmp_path):
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "text.pth").write_text("weights")
-    with pytest.raises(UnreadableFile, match="whole checkpoint"):
+    with pytest.raises(UnreadableFile, match=r"whole checkpoint.*never written by torch"):
         read_checkpoint(tmp_path / "text.pth")
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(UnreadableFile, match=r"whole checkpoint.*an empty file"):
+        read_checkpoint(tmp_path / "empty.pth")
     with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
         archive.writestr("readme", "nothing")
     with pytest.raises(UnreadableFile, match="whole checkpoint"):

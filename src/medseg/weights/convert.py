@@ -19,7 +19,7 @@ from medseg.progress import SILENT, Progress
 from medseg.specs import NetworkSpec
 from medseg.weights.names import Filled, State, fill
 from medseg.weights.nnunet_plan import NNUNet, find_nnunet, nnunet_plan
-from medseg.weights.origins import Origin, find_origin
+from medseg.weights.origins import Origin, find_origin, require_convertible
 from medseg.weights.reading import Checkpoint, read_checkpoint
 from medseg.weights.surroundings import Wishes, plan_around
 
@@ -86,6 +86,7 @@ def convert(
         WrongCheckpoint: If one holds other things than tensors, other names or shapes, or too few.
         PlanError: If network and surroundings do not fit together.
     """
+    require_convertible(arch)
     wishes = wishes or Wishes()
     plan: Plan | None = None
     members: list[Mapping[str, Tensor]] = []

@@ -121,6 +121,21 @@ ORIGINS = (
 """All checkpoints that can be read."""
 
 
+def require_convertible(arch: str) -> None:
+    """Pass if checkpoints of this kind of network can be read.
+
+    Raises:
+        WrongCheckpoint: If no origin is known for the kind.
+    """
+    known = sorted({origin.kind for origin in ORIGINS})
+    if arch not in known:
+        raise WrongCheckpoint(
+            f"Checkpoints of {', '.join(known)} can be converted.",
+            received=f"--arch {arch}",
+            cure="Choose one of them.",
+        )
+
+
 def find_origin(state: State, arch: str) -> Origin:
     """Whose tensors these are.
 
@@ -129,8 +144,7 @@ def find_origin(state: State, arch: str) -> Origin:
         arch: Kind of network that they are said to be.
 
     Raises:
-        WrongCheckpoint: If no origin is known for the kind, none has these names, or the names are
-            those of another kind.
+        WrongCheckpoint: If no origin has these names, or the names are those of another kind.
     """
     marked = [origin for origin in ORIGINS if _has_mark(state, origin)]
     if marked and marked[0].name == medt.ORIGIN:
@@ -143,13 +157,6 @@ def find_origin(state: State, arch: str) -> Origin:
             f"--arch {arch} names the network of the checkpoint.",
             received=f"weights of {marked[0].kind} with the names of {marked[0].name}",
             cure=f"Say --arch {marked[0].kind}.",
-        )
-    known = sorted({origin.kind for origin in ORIGINS})
-    if arch not in known:
-        raise WrongCheckpoint(
-            f"Checkpoints of {', '.join(known)} can be converted.",
-            received=f"--arch {arch}",
-            cure="Choose one of them.",
         )
     homes = " or ".join(dict.fromkeys(origin.name for origin in ORIGINS if origin.kind == arch))
     raise WrongCheckpoint(

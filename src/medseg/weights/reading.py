@@ -171,8 +171,14 @@ def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> UnreadableFile:
+    if path.stat().st_size == 0:
+        received = "an empty file"
+    elif isinstance(error, pickle.UnpicklingError):
+        received = "bytes that break off, or were never written by torch"
+    else:
+        received = " ".join(str(error).split())[:160] or type(error).__name__
     return UnreadableFile(
         f"{path.name} is a whole checkpoint of torch, safetensors or numpy.",
-        received=" ".join(str(error).split())[:160] or type(error).__name__,
+        received=received,
         cure="Copy or download it again.",
     )
