@@ -187,6 +187,17 @@ def test_weights_that_do_not_fit_the_plan_are_refused(bundle: Bundle) -> None:
         build_member(replace(bundle, members=({name: tensor},)))
 
 
+def test_the_card_says_how_it_was_trained_or_that_this_is_not_known(bundle: Bundle) -> None:
+    trained = replace(bundle, provenance=bundle.provenance.model_copy(update={"steps": 7}))
+    card = model_card(trained)
+    assert "It has seen 2 cases of Blobs and nothing else." in card
+    assert "7 steps of" in card
+    elsewhere = bundle.provenance.model_copy(update={"training_cases": (), "steps": 0})
+    card = model_card(replace(bundle, provenance=elsewhere))
+    assert "Which cases it has seen is not known: its weights were trained elsewhere." in card
+    assert "Steps, time and device are not known" in card
+
+
 def test_card_states_use_limits_licence_and_figures(bundle: Bundle, tmp_path: Path) -> None:
     save_bundle(bundle, tmp_path / "b")
     card = (tmp_path / "b" / "model_card.md").read_text()

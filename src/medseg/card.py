@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.specs.postprocess import PostprocessSpec
 
 if TYPE_CHECKING:
-    from medseg.bundle import Bundle
+    from medseg.bundle import Bundle, Provenance
 
 
 def model_card(bundle: "Bundle") -> str:
@@ -21,8 +21,8 @@ def model_card(bundle: "Bundle") -> str:
         patch=" x ".join(str(n) for n in plan.patch_size),
         kind=" and ".join(f"{c.plan.network.kind}, {c.plan.config}" for c in bundle.configurations),
         members="1 member" if count == 1 else f"{count} members",
-        batch=plan.recipe.batch_size,
-        cases=len(origin.training_cases),
+        seen=_seen(origin),
+        trained=_trained(origin, plan.recipe.batch_size),
         licence=origin.data_licence or "not stated",
         command=f"Command: `{origin.command}`" if origin.command else "Made by a library call",
         origin=origin,
@@ -43,7 +43,7 @@ diagnosis.
 
 ## Limits
 
-- It has seen {cases} cases of {origin.data_name} and nothing else. Other scanners, protocols, ages
+- {seen} Other scanners, protocols, ages
   and diseases may lower its accuracy without a sign.
 - It works at {spacing} mm: structures much smaller than such a voxel are lost.
 - A mask whose volumes lie outside the ranges below deserves a second look.
@@ -52,8 +52,7 @@ diagnosis.
 
 - Data: {origin.data_name}; licence: {licence}; fingerprint {origin.data_hash:.12}
 - Network: {kind}, patch {patch}, {members}
-- {origin.steps} steps of {batch} patches, {origin.seconds:.0f} s on {origin.device},
-  {origin.precision}, seed {origin.seed}
+- {trained}
 {start}- medseg {origin.medseg_version}, {origin.created}
 - {command}
 
@@ -61,6 +60,23 @@ diagnosis.
 
 {figures}
 {afterwards}"""
+
+
+def _seen(origin: "Provenance") -> str:
+    """Whose images it knows, as far as this is known."""
+    if not origin.training_cases:
+        return "Which cases it has seen is not known: its weights were trained elsewhere."
+    return f"It has seen {len(origin.training_cases)} cases of {origin.data_name} and nothing else."
+
+
+def _trained(origin: "Provenance", batch: int) -> str:
+    """How its weights were found, as far as this is known."""
+    if not origin.steps:
+        return "Steps, time and device are not known"
+    return (
+        f"{origin.steps} steps of {batch} patches, {origin.seconds:.0f} s on {origin.device},\n"
+        f"  {origin.precision}, seed {origin.seed}"
+    )
 
 
 def _figures(bundle: "Bundle") -> str:

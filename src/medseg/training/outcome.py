@@ -12,11 +12,10 @@ from torch import Tensor
 
 import medseg
 from medseg.bundle import Bundle, Configuration, Provenance, save_bundle
+from medseg.dataset.cost import parameter_count
 from medseg.dataset.plan import save_plan
 from medseg.files import atomic_folder, write_text
 from medseg.inference.predict import Predictor
-from medseg.networks.build import build
-from medseg.specs import NetworkSpec
 from medseg.specs.postprocess import PostprocessSpec
 from medseg.training.afterwards import Tried, choose_steps, steps_to_try
 from medseg.training.calibration import Calibrated, calibrate
@@ -197,7 +196,7 @@ def _metrics(
         "samples_per_second": round(samples / max(training_seconds, 1e-9), 3),
         "seconds": round(run.clock(), 1),
         "training_seconds": round(training_seconds, 1),
-        "parameters": sum(_parameter_count(one.plan.network) for one in verdict.runs),
+        "parameters": sum(parameter_count(one.plan.network) for one in verdict.runs),
         "precision": run.precision,
         "device": run.machine.name,
         "threads": torch.get_num_threads(),
@@ -222,12 +221,6 @@ def _measured_on(run: Run, folds: Sequence[FoldOutcome]) -> str:
     if not all(fold.split.is_held_out for fold in folds):
         return TRAINED_ON
     return SEEN_BEFORE if run.has_seen_validation else HELD_OUT
-
-
-def _parameter_count(spec: NetworkSpec) -> int:
-    """How many numbers the network learns; it is built without memory to be counted."""
-    with torch.device("meta"):
-        return sum(weight.numel() for weight in build(spec).parameters())
 
 
 def _fold_metrics(fold: FoldOutcome, name: str) -> dict[str, Any]:
