@@ -27,7 +27,7 @@ def test_p_is_that_of_scipy_and_zero_differences_are_none():
 
 
 @settings(deadline=None, max_examples=30)  # scipy is loaded by the first
-@given(st.lists(st.integers(-9, 9), min_size=2, max_size=12))
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=6))  # scipy tries all signs
 def test_a_gain_turned_around_is_a_loss(differences):
     gain, loss = gain_of(np.array(differences) / 9), gain_of(-np.array(differences) / 9)
     assert gain.mean == pytest.approx(-loss.mean)

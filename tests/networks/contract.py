@@ -9,6 +9,8 @@ from medseg.errors import WrongInput
 from medseg.networks import build
 
 _EXPORTED = {}
+_SLOW = ("test_it_can_be_exported_for_any_batch", "test_onnx_runtime_gives_the_same_logits")
+"""Quick only in the first number of axes of a kind of its own; the rest is marked slow."""
 
 
 class Contract:
@@ -34,7 +36,7 @@ class Contract:
 
     def pytest_generate_tests(self, metafunc):
         if "dims" in metafunc.fixturenames:
-            slow = metafunc.function.__name__ == "test_onnx_runtime_gives_the_same_logits"
+            slow = metafunc.function.__name__ in _SLOW
             quick = self.promised[:1] if self.is_own_kind else ()
             metafunc.parametrize(
                 "dims",
