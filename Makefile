@@ -1,6 +1,6 @@
 # make demo   installs, then walks the whole way on an embedded case (DATA=path for a real MSD folder)
 # make test   installs, then runs the quick test suite on two workers, one thread each;
-#             `make coverage` judges what it covered
+#             `make coverage` runs it again, watched, and judges what it covered
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
@@ -20,14 +20,15 @@ demo: setup
 	$(BIN)/medseg demo --out demo --budget $(BUDGET) $(if $(DATA),--data "$(DATA)")
 
 test: setup
-	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2 --dist worksteal
 
 test-all: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal
 
 coverage: setup
-	$(BIN)/coverage combine --quiet || true
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=93
 
 check: setup
