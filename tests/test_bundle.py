@@ -23,7 +23,15 @@ from medseg.dataset.description import Channel
 from medseg.dataset.plan import Plan, ZScore
 from medseg.errors import BundleError, CorruptBundle, UnknownBundle
 from medseg.networks.build import build
-from medseg.specs import AugmentSpec, Budget, LossSpec, PlainUNetSpec, RecipeSpec, WindowSpec
+from medseg.specs import (
+    AugmentSpec,
+    Budget,
+    LossSpec,
+    MaskAugmentSpec,
+    PlainUNetSpec,
+    RecipeSpec,
+    WindowSpec,
+)
 from medseg.specs.postprocess import FilledHolesSpec, MinimumVolumeSpec
 from medseg.volume.labels import Label
 
@@ -259,3 +267,50 @@ def test_configurations_find_the_same_structures(both: Bundle) -> None:
     other = replace(both.further[0], plan=plan)
     with pytest.raises(BundleError, match="same channels and labels"):
         replace(both, further=(other,))
+
+
+@pytest.fixture
+def cascade(bundle: Bundle) -> Bundle:
+    """Two networks that refine the mask of one network, averaged with a plain configuration."""
+    coarse = bundle.plan.model_copy(update={"config": "3d_low", "spacing_mm": (2.0, 2.0, 2.0)})
+    network = bundle.plan.network.model_copy(update={"in_channels": 3})
+    facts = {"config": "cascade", "mask_augment": MaskAugmentSpec(), "network": network}
+    plan = Plan.model_validate(bundle.plan.model_copy(update=facts))
+    members = tuple(dict(build(network).state_dict()) for _ in range(2))
+    before = Configuration(coarse, (bundle.members[1],))
+    return replace(
+        bundle, plan=plan, members=members, first_stage=before,
+        further=(Configuration(bundle.plan, (bundle.members[0],)),),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_a_cascade_comes_back_with_both_stages(cascade: Bundle, tmp_path: Path, order: str) -> None:
+    given = cascade
+    if order == "last":
+        plain, refining = cascade.further[0], cascade.configurations[0]
+        given = replace(
+            cascade, plan=plain.plan, members=plain.members, first_stage=None, further=(refining,)
+        )
+    save_bundle(given, tmp_path / "b")
+    loaded = load_bundle(tmp_path / "b")
+    assert [stage.plan for stage in loaded.stages] == [stage.plan for stage in given.stages]
+    for before, after in zip(given.stages, loaded.stages, strict=True):
+        assert len(before.members) == len(after.members)
+        for a, b in zip(before.members, after.members, strict=True):
+            assert all(torch.equal(a[name], b[name]) for name in a)
+    assert json.loads((tmp_path / "b/bundle.json").read_text())["format"] == 3
+    card = (tmp_path / "b/model_card.md").read_text()
+    assert "plain_unet, cascade after plain_unet, 3d_low (1 of its members)" in card
+    assert "4 members" in card
+
+
+def test_half_a_cascade_is_refused(cascade: Bundle, bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="cascade with nothing before it"):
+        replace(cascade, first_stage=None)
+    with pytest.raises(BundleError, match="3d_full with 3d_low before it"):
+        replace(bundle, first_stage=cascade.first_stage)
+    assert cascade.first_stage is not None
+    other = cascade.first_stage.plan.model_copy(update={"labels": bundle.plan.labels[:1]})
+    with pytest.raises(BundleError, match="same channels, labels and regions"):
+        replace(cascade, first_stage=replace(cascade.first_stage, plan=other))

@@ -4,33 +4,40 @@ A bundle is a folder:
 
 * `bundle.json`: plan, provenance, validation figures, and the SHA-256 of the weights
 * `weights.safetensors`: tensors named "0.stem.weight"; members 0, 1, ... are an ensemble, those of
-  further configurations counted on
+  a cascade's first stage and of further configurations counted on
 * `model_card.md`: the same for people, with intended use and limits
 
 Nothing is pickled. Bundles in the box lie in `medseg/models/` and are found by name.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from medseg.bundle_file import (
+    FORMAT_2,
+    BundleFile,
+    FirstStageFile,
+    FurtherFile,
+    Provenance,
+    WeightsDtype,
+)
 from medseg.card import model_card
 from medseg.dataset.plan import Plan
 from medseg.errors import BundleError, CorruptBundle, UnknownBundle
 from medseg.files import atomic_folder
 from medseg.networks.build import build
 from medseg.networks.network import Network
-from medseg.specs import FROZEN
 from medseg.specs.postprocess import PostprocessSpec
 from medseg.volume.labels import Labels
 
@@ -51,84 +58,6 @@ DESCRIPTION_FILE, WEIGHTS_FILE, CARD_FILE = "bundle.json", "weights.safetensors"
 BUILTIN_FOLDER = Path(__file__).parent / "models"
 """Where the bundles in the box lie."""
 
-WeightsDtype = Literal["float32", "float16"]
-"""How weights lie on the disk; in memory they are always float32."""
-
-
-class Provenance(BaseModel):
-    """Where a bundle comes from.
-
-    Attributes:
-        medseg_version: The version that trained it.
-        created: Date and time in UTC, ISO 8601.
-        data_name: Name of the data set.
-        data_hash: Fingerprint of the training data.
-        data_licence: Licence of the training data; empty when it is not known.
-        seed: Seed of weights, order and augmentation.
-        command: The command line, or the call, that made it.
-        seconds: Wall time of the whole training command.
-        steps: Optimizer steps of each member.
-        device: Name of the processor or graphics card.
-        precision: Arithmetic of the training: "fp32", "bf16" or "fp16".
-        training_cases: Cases that any member saw.
-        validation_cases: Cases that the figures in `metrics` were measured on.
-        started_from: Name and first digits of the SHA-256 of the bundle whose weights it started
-            from; empty for weights that were drawn.
-    """
-
-    model_config = FROZEN
-
-    medseg_version: str
-    created: str
-    data_name: str
-    data_hash: str
-    data_licence: str = ""
-    seed: int
-    command: str = ""
-    seconds: float = 0.0
-    steps: int = 0
-    device: str = ""
-    precision: str = "fp32"
-    training_cases: tuple[str, ...] = ()
-    validation_cases: tuple[str, ...] = ()
-    started_from: str = ""
-
-
-class _Further(BaseModel):
-    """A further configuration in `bundle.json`."""
-
-    model_config = FROZEN
-
-    plan: Plan
-    members: int = Field(ge=1)
-    temperature: float = Field(default=1.0, gt=0)
-
-
-class _Description(BaseModel):
-    """The content of `bundle.json`.
-
-    Format 1 is one configuration whose masks and probabilities are left as the networks give them;
-    its file has none of the last three fields.
-    """
-
-    model_config = FROZEN
-
-    format: Literal[1, 2] = 1
-    plan: Plan
-    provenance: Provenance
-    metrics: dict[str, Any]
-    volume_ranges_ml: dict[str, tuple[float, float]]
-    members: int = Field(ge=1)
-    weights_dtype: WeightsDtype
-    weights_sha256: str
-    temperature: float = Field(default=1.0, gt=0)
-    postprocessing: tuple[PostprocessSpec, ...] = ()
-    further: tuple[_Further, ...] = ()
-
-
-_FORMAT_2 = {"temperature", "postprocessing", "further"}
-"""Fields that format 1 does not have."""
-
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
@@ -139,11 +68,39 @@ class Configuration:
         members: One state dict for each network, float32 on the CPU; several are an ensemble.
         temperature: What logarithms of probabilities are divided by, so that they mean what they
             say; see `medseg.inference.quality`.
+        first_stage: Of a cascade: the networks whose mask these ones refine.
+
+    Raises:
+        BundleError: If a cascade has no first stage, or something else has one, or it is for other
+            channels or structures.
     """
 
     plan: Plan
     members: tuple[Mapping[str, Tensor], ...]
     temperature: float = 1.0
+    first_stage: "Configuration | None" = None
+
+    def __post_init__(self) -> None:
+        first, is_cascade = self.first_stage, self.plan.config == "cascade"
+        if is_cascade != (first is not None) or (first and first.plan.config == "cascade"):
+            raise BundleError(
+                "A cascade, and nothing else, has a first stage, which is no cascade.",
+                received=f"{self.plan.config} with "
+                + (f"{first.plan.config} before it" if first else "nothing before it"),
+                cure="Train it: medseg train DATASET --config cascade.",
+            )
+        facts = ("channels", "labels", "regions")
+        if first and any(getattr(first.plan, f) != getattr(self.plan, f) for f in facts):
+            raise BundleError(
+                "Both stages of a cascade are for the same channels, labels and regions.",
+                received=f"{first.plan.config} and {self.plan.config} that differ in them",
+                cure="Train them on the same data set.",
+            )
+
+    @property
+    def stages(self) -> "tuple[Configuration, ...]":
+        """Itself, and then what comes before it."""
+        return (self,) if self.first_stage is None else (self, *self.first_stage.stages)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,9 +119,11 @@ class Bundle:
         postprocessing: What is done to each mask, in this order.
         further: Configurations that are averaged with the first one, which the fields above
             describe. All of them see the same channels and find the same structures.
+        first_stage: As in `Configuration`.
 
     Raises:
-        BundleError: If a further configuration is for other channels or labels.
+        BundleError: If a further configuration is for other channels or labels, or a cascade lacks
+            its first stage.
     """
 
     plan: Plan
@@ -177,9 +136,10 @@ class Bundle:
     temperature: float = 1.0
     postprocessing: tuple[PostprocessSpec, ...] = ()
     further: tuple[Configuration, ...] = ()
+    first_stage: Configuration | None = None
 
     def __post_init__(self) -> None:
-        for other in self.further:
+        for other in self.configurations:
             plan = other.plan
             if plan.channels != self.plan.channels or plan.labels != self.plan.labels:
                 raise BundleError(
@@ -191,7 +151,13 @@ class Bundle:
     @property
     def configurations(self) -> tuple[Configuration, ...]:
         """All of them, the first one first."""
-        return (Configuration(self.plan, self.members, self.temperature), *self.further)
+        first = Configuration(self.plan, self.members, self.temperature, self.first_stage)
+        return (first, *self.further)
+
+    @property
+    def stages(self) -> tuple[Configuration, ...]:
+        """All that has networks: each configuration, and after a cascade its first stage."""
+        return tuple(stage for one in self.configurations for stage in one.stages)
 
     @property
     def labels(self) -> Labels:
@@ -229,18 +195,23 @@ def save_bundle(bundle: Bundle, folder: Path, *, weights_dtype: WeightsDtype = "
     weights = save_tensors(
         {
             f"{n}.{name}": _stored(tensor, dtype)
-            for n, member in enumerate(m for one in bundle.configurations for m in one.members)
+            for n, member in enumerate(m for one in bundle.stages for m in one.members)
             for name, tensor in member.items()
         }
     )
     saved = replace(bundle, folder=folder, weights_sha256=hashlib.sha256(weights).hexdigest())
     further = tuple(
-        _Further(plan=one.plan, members=len(one.members), temperature=one.temperature)
+        FurtherFile(
+            plan=one.plan, members=len(one.members), temperature=one.temperature,
+            first_stage=_described(one.first_stage),
+        )
         for one in saved.further
-    )
-    is_new = saved.temperature != 1.0 or bool(saved.postprocessing or further)
-    description = _Description(
-        format=2 if is_new else 1,
+    )  # fmt: skip
+    has_cascade = len(saved.stages) > len(saved.configurations)
+    is_new = saved.temperature != 1.0 or bool(saved.postprocessing or further or has_cascade)
+    description = BundleFile(
+        format=3 if has_cascade else 2 if is_new else 1,
+        first_stage=_described(saved.first_stage),
         temperature=saved.temperature,
         postprocessing=saved.postprocessing,
         further=further,
@@ -254,7 +225,7 @@ def save_bundle(bundle: Bundle, folder: Path, *, weights_dtype: WeightsDtype = "
     )
     with atomic_folder(folder) as temporary:
         (temporary / WEIGHTS_FILE).write_bytes(weights)
-        text = description.model_dump_json(indent=1, exclude=None if is_new else _FORMAT_2)
+        text = description.model_dump_json(indent=1, exclude=None if is_new else FORMAT_2)
         (temporary / DESCRIPTION_FILE).write_text(text, "utf-8")
         (temporary / CARD_FILE).write_text(model_card(saved), "utf-8")
     return saved
@@ -270,20 +241,19 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     folder = _find(name_or_path)
     description = _read_description(folder)
     weights = _read_weights(folder, description)
-    counts = [description.members, *(one.members for one in description.further)]
-    members = iter(_split_members(weights, sum(counts), folder))
-    first = tuple(islice(members, description.members))
-    further = tuple(
-        Configuration(one.plan, tuple(islice(members, one.members)), one.temperature)
-        for one in description.further
-    )
+    described: tuple[BundleFile | FurtherFile, ...] = (description, *description.further)
+    count = sum(one.members + (one.first_stage.members if one.first_stage else 0)
+                for one in described)  # fmt: skip
+    members = iter(_split_members(weights, count, folder))
+    first, *further = (_configuration(one, members) for one in described)
     return Bundle(
         plan=description.plan,
         provenance=description.provenance,
-        members=first,
+        members=first.members,
         temperature=description.temperature,
         postprocessing=description.postprocessing,
-        further=further,
+        further=tuple(further),
+        first_stage=first.first_stage,
         metrics=description.metrics,
         volume_ranges_ml=description.volume_ranges_ml,
         folder=folder,
@@ -313,6 +283,23 @@ def build_members(configuration: Configuration) -> tuple[Network, ...]:
         CorruptBundle: If the weights do not fit the planned network.
     """
     return tuple(_built(configuration.plan, weights) for weights in configuration.members)
+
+
+def _described(first_stage: Configuration | None) -> FirstStageFile | None:
+    if first_stage is None:
+        return None
+    return FirstStageFile(plan=first_stage.plan, members=len(first_stage.members))
+
+
+def _configuration(
+    described: BundleFile | FurtherFile, members: Iterator[Mapping[str, Tensor]]
+) -> Configuration:
+    """A configuration with the next members, those of its first stage after its own."""
+    own, before = tuple(islice(members, described.members)), described.first_stage
+    first_stage = None
+    if before is not None:
+        first_stage = Configuration(before.plan, tuple(islice(members, before.members)))
+    return Configuration(described.plan, own, described.temperature, first_stage)
 
 
 def _built(plan: Plan, weights: Mapping[str, Tensor]) -> Network:
@@ -346,16 +333,16 @@ def _find(name_or_path: str | Path) -> Path:
     )
 
 
-def _read_description(folder: Path) -> _Description:
+def _read_description(folder: Path) -> BundleFile:
     try:
-        return _Description.model_validate_json((folder / DESCRIPTION_FILE).read_bytes())
+        return BundleFile.model_validate_json((folder / DESCRIPTION_FILE).read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise _corrupt(folder, f"{DESCRIPTION_FILE}, {place}: {first['msg']}") from error
 
 
-def _read_weights(folder: Path, description: _Description) -> dict[str, Tensor]:
+def _read_weights(folder: Path, description: BundleFile) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise _corrupt(folder, f"no {WEIGHTS_FILE}")

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 from medseg.specs.postprocess import PostprocessSpec
 
 if TYPE_CHECKING:
-    from medseg.bundle import Bundle, Provenance
+    from medseg.bundle import Bundle, Configuration, Provenance
 
 
 def model_card(bundle: "Bundle") -> str:
     """The bundle's facts for people, as Markdown."""
     plan, origin = bundle.plan, bundle.provenance
-    count = sum(len(one.members) for one in bundle.configurations)
+    count = sum(len(one.members) for one in bundle.stages)
     return _CARD.format(
         name=bundle.name,
         structures=", ".join(plan.judged),
         channels=", ".join(f"{c.name} ({c.modality or 'any'})" for c in plan.channels),
         spacing=" x ".join(f"{mm:.3g}" for mm in plan.spacing_mm),
         patch=" x ".join(str(n) for n in plan.patch_size),
-        kind=" and ".join(f"{c.plan.network.kind}, {c.plan.config}" for c in bundle.configurations),
+        kind=" and ".join(map(_kind, bundle.configurations)),
         members="1 member" if count == 1 else f"{count} members",
         seen=_seen(origin),
         trained=_trained(origin, plan.recipe.batch_size),
@@ -27,6 +27,7 @@ def model_card(bundle: "Bundle") -> str:
         command=f"Command: `{origin.command}`" if origin.command else "Made by a library call",
         origin=origin,
         start=f"- Started from the weights of {origin.started_from}\n" * bool(origin.started_from),
+        known="".join(f"- {x}\n" for x in bundle.metrics.get("known_of_training", ())),
         figures=_figures(bundle),
         afterwards=_afterwards(bundle),
     )
@@ -53,13 +54,21 @@ diagnosis.
 - Data: {origin.data_name}; licence: {licence}; fingerprint {origin.data_hash:.12}
 - Network: {kind}, patch {patch}, {members}
 - {trained}
-{start}- medseg {origin.medseg_version}, {origin.created}
+{start}{known}- medseg {origin.medseg_version}, {origin.created}
 - {command}
 
 ## Validation
 
 {figures}
 {afterwards}"""
+
+
+def _kind(one: "Configuration") -> str:
+    """Network and configuration; of a cascade also what comes before it."""
+    kind = f"{one.plan.network.kind}, {one.plan.config}"
+    if one.first_stage is None:
+        return kind
+    return f"{kind} after {_kind(one.first_stage)} ({len(one.first_stage.members)} of its members)"
 
 
 def _seen(origin: "Provenance") -> str:

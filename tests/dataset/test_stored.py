@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medseg.dataset.stored import CaseRecord, StoredCase, StoredGrid, read_record
+from medseg.errors import DatasetError
 from medseg.volume.geometry import Geometry
 
 GRID = (9, 7, 5)
@@ -80,3 +81,24 @@ def test_what_is_no_record_is_none(tmp_path, content):
     if content is not None:
         (tmp_path / "record.json").write_text(content)
     assert read_record(tmp_path) is None
+
+
+def test_the_mask_of_a_stage_before_is_read_as_the_labels_are(tmp_path):
+    case = store_case(tmp_path)
+    assert not case.has_mask
+    mask = case.labels()[::-1].astype(np.uint16)
+    case.keep_mask(mask)
+    assert case.has_mask
+    np.testing.assert_array_equal(case.mask(), mask)
+    assert case.mask().dtype == np.uint16
+    np.testing.assert_array_equal(case.read_mask((-1, 2, 3), (4, 9, 2))[1:, :5], mask[:3, 2:, 3:])
+    assert not case.read_mask((-1, 2, 3), (4, 9, 2))[0].any()
+
+
+def test_a_mask_that_is_missing_or_of_another_grid_is_refused(tmp_path):
+    case = store_case(tmp_path)
+    with pytest.raises(DatasetError, match=r"holds the mask of the stage before.*--resume"):
+        case.mask()
+    with pytest.raises(DatasetError, match=r"stored grid of \(9, 7, 5\)"):
+        case.keep_mask(np.zeros((9, 7, 6), np.uint8))
+    assert not case.has_mask

@@ -111,3 +111,28 @@ def test_regions_are_averaged_by_their_logits(batch):
     logits = np.mean([engine.run(batch) for engine in engines], axis=0)
     ensemble = Ensemble(engines, activation="sigmoid")
     np.testing.assert_allclose(mean(ensemble, batch), 0.5 + logits / (2 * DEPTH), rtol=1e-4)
+
+
+def test_the_mask_of_a_stage_before_becomes_channels_and_is_mirrored_with_the_image():
+    """A network of three channels: the image, and where each of two structures is."""
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(2, 1, 4, 3, 2)).astype(np.float32)
+    mask = generator.integers(0, 3, (2, 1, 4, 3, 2))
+    given = np.concatenate([image, mask], axis=1, dtype=np.float32)
+    channels = np.concatenate([image, mask == 1, mask == 2], axis=1, dtype=np.float32)
+    expected = mean(Ensemble([Mixed()], mirror_axes=(0, 2)), channels)
+    found = mean(Ensemble([Mixed()], mirror_axes=(0, 2), mask_channels=2), given)
+    np.testing.assert_array_equal(found, expected)
+    assert found.shape[1] == 2
+
+
+class Mixed(Engine):
+    """Two logits: a mixture of three channels with a preferred direction, and the first channel."""
+
+    name, precision = "mixed", "fp32"
+
+    def run(self, batch):
+        assert batch.shape[1] == 3
+        along = np.arange(batch.shape[2]).reshape(1, -1, 1, 1)
+        mixture = batch[:, 0] + 3 * batch[:, 1] * along - batch[:, 2]
+        return np.stack([mixture, batch[:, 0]], axis=1).astype(np.float32)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medseg.specs import AugmentSpec, MirrorSpec
+from medseg.specs import AugmentSpec, MaskAugmentSpec, MirrorSpec
 from medseg.transforms.pipeline import draw_centre, training_sample
 
 QUIET = AugmentSpec(
@@ -26,13 +26,18 @@ class Case:
 
     def read(self, start, size):
         self.read_size = size
+        labels = self.read_mask(start, size)
+        return labels[None].astype(np.float32), labels
+
+    def read_mask(self, start, size):
+        """The mask of a first stage that is never wrong."""
         pad = 60
         padded = np.pad(self.whole, pad)
         crop = tuple(slice(s + pad, s + pad + n) for s, n in zip(start, size, strict=True))
-        return padded[crop][None].astype(np.float32), padded[crop].copy()
+        return padded[crop].copy()
 
 
-def plan(patch=(6, 6, 6), foreground_share=0.5, augment=QUIET):
+def plan(patch=(6, 6, 6), foreground_share=0.5, augment=QUIET, mask_augment=None):
     return SimpleNamespace(
         patch_size=patch,
         spacing_mm=(1.0, 1.0, 1.0),
@@ -40,6 +45,8 @@ def plan(patch=(6, 6, 6), foreground_share=0.5, augment=QUIET):
         augment=augment,
         recipe=SimpleNamespace(foreground_share=foreground_share),
         ignored_value=None,
+        mask_augment=mask_augment,
+        mask_channels=2 if mask_augment else 0,
     )
 
 
@@ -122,3 +129,38 @@ def test_a_case_of_which_nothing_is_judged_gives_patches_all_the_same():
     assert case.class_voxels == (0, 0, 0)
     centre = draw_centre(case, (6, 6, 6), 0.5, np.random.default_rng(0), only_judged=True)
     assert all(3 <= c <= 5 for c in centre)
+
+
+STILL = MaskAugmentSpec(operator_probability=0, removal_probability=0)
+LOUD = AugmentSpec(
+    **{name: 1.0 for name in AugmentSpec.model_fields if name.endswith("_probability")},
+    elastic_shift_mm=1.5,
+)
+
+
+@pytest.mark.parametrize("patch", [(6, 6, 6), (12, 12, 3)])
+def test_the_mask_moves_with_the_labels_and_no_intensity_reaches_it(case, patch):
+    for seed in range(20):
+        setting = plan(patch, augment=LOUD, mask_augment=STILL, foreground_share=1)
+        image, labels = training_sample(case, setting, np.random.default_rng(seed))
+        assert image.shape == (3, *patch)
+        assert np.array_equal(image[1:], [labels == 1, labels == 2])
+
+
+def test_image_and_labels_are_those_of_a_plan_without_a_mask(case):
+    for seed in range(10):
+        with_mask, without = (
+            training_sample(case, plan(augment=LOUD, mask_augment=m), np.random.default_rng(seed))
+            for m in (MaskAugmentSpec(), None)
+        )
+        assert np.array_equal(with_mask[0][:1], without[0])
+        assert np.array_equal(with_mask[1], without[1])
+
+
+def test_the_mask_is_varied_and_the_labels_are_not(case):
+    often = MaskAugmentSpec(operator_probability=1, operator_radius_voxels=(1, 2))
+    setting = plan((20, 16, 12), mask_augment=often)
+    image, labels = training_sample(case, setting, np.random.default_rng(0))
+    assert np.array_equal(labels, case.whole)
+    assert not np.array_equal(image[2], labels == 2)
+    assert image[1:].sum(0).max() <= 1

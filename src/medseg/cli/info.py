@@ -89,7 +89,7 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
             ("data set", f"{plan['dataset']} ({made['data_licence'] or 'licence not stated'})"),
             ("channels", ", ".join(channel["name"] for channel in plan["channels"])),
             *structure_rows(plan),
-            *(row for one in (facts, *facts.get("further", ())) for row in _plan_rows(one["plan"])),
+            *(row for one in (facts, *facts.get("further", ())) for row in _stage_rows(one)),
             *(("afterwards", _step(one)) for one in facts.get("postprocessing", ())),
             ("made", f"{made['created']} by medseg {made['medseg_version']}"),
             ("training", f"{made['steps']} steps, {made['seconds']:.0f} s, seed {made['seed']}"),
@@ -102,6 +102,13 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
         ) from error
     console.table(str(file.parent), ("", ""), rows)
     return {"kind": "bundle", "path": str(file.parent), **facts}
+
+
+def _stage_rows(one: dict[str, Any]) -> list[tuple[str, str]]:
+    """The plan of a configuration, and of a cascade also that of its first stage."""
+    before = one.get("first_stage")
+    rows = _plan_rows(before["plan"]) if before else []
+    return _plan_rows(one["plan"]) + [(f"first stage, {what}", how) for what, how in rows]
 
 
 def _plan_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:

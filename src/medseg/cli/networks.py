@@ -1,7 +1,7 @@
 """`medseg networks`: which kinds of network there are, and what they cost."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,13 +71,15 @@ def _planned(
     name: str,
     fingerprint: "Fingerprint",
     budget: "Budget",
-    config: Literal["auto", "2d", "3d_full", "3d_low"],
+    config: Config,
 ) -> dict[str, Any]:
     """A network as it would be trained, or why it cannot be."""
+    from medseg.dataset.cascade import share_of
     from medseg.dataset.effort import effort
     from medseg.dataset.plan import make_plan
     from medseg.errors import PlanError
 
+    budget = share_of(config, budget)
     try:
         plan = make_plan(fingerprint, budget, config=config, arch=name)
     except PlanError as error:

@@ -49,6 +49,7 @@ def plan(
     seconds = None if epochs is not None else seconds_of(budget or _DEFAULT_BUDGET)
     memory_bytes = None if memory is None else bytes_of(memory)
     with reporting(as_json=as_json) as console:
+        from medseg.dataset.cascade import share_of
         from medseg.dataset.fingerprint import take_fingerprint
         from medseg.dataset.importers import open_dataset
         from medseg.dataset.overview import configurations
@@ -59,7 +60,7 @@ def plan(
             update={"seconds": seconds, "epochs": epochs, "preset": preset}
         )
         arch = arch or ("plain_unet" if preset is None else "resenc_unet")
-        decided = make_plan(fingerprint, spent, config=config, arch=arch)
+        decided = make_plan(fingerprint, share_of(config, spent), config=config, arch=arch)
         every = configurations(fingerprint, spent, arch)
         numbers = [one.facts(fingerprint.cases) for one in every]
         _say_configurations(console, decided.dataset, numbers)

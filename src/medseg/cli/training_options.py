@@ -5,15 +5,19 @@ from typing import Annotated, Literal
 import typer
 
 Config = Annotated[
-    Literal["auto", "2d", "3d_full", "3d_low"],
-    typer.Option("--config", help="Slices, volumes, or volumes at a coarser resolution."),
+    Literal["auto", "2d", "3d_full", "3d_low", "cascade"],
+    typer.Option(
+        "--config",
+        help="Slices, volumes, volumes at a coarser resolution, or volumes with the mask of that.",
+    ),
 ]
 Configs = Annotated[
     str,
     typer.Option(
         "--config",
-        help="Slices, volumes or volumes at a coarser resolution: 2d, 3d_full, 3d_low or auto; "
-        'several, such as "2d,3d_full" or all, are compared, and the best becomes the bundle.',
+        help="Slices, volumes, volumes at a coarser resolution or volumes with the mask of that: "
+        '2d, 3d_full, 3d_low, cascade or auto; several, such as "2d,3d_full" or all (but the '
+        "cascade), are compared, and the best becomes the bundle.",
     ),
 ]
 Preset = Annotated[

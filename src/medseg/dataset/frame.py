@@ -17,11 +17,11 @@ from medseg.dataset.topology import SMALLEST_EDGE
 from medseg.errors import PlanError
 from medseg.types import GridSize, SpacingMm
 
-Config = Literal["2d", "3d_full", "3d_low"]
-"""Whether the network sees slices (I, J) or volumes (I, J, K), and these at full resolution or at a
-coarser one."""
+Config = Literal["2d", "3d_full", "3d_low", "cascade"]
+"""Whether the network sees slices (I, J) or volumes (I, J, K), and these at full resolution, at a
+coarser one, or at full resolution with the mask that was found at the coarser one."""
 
-WantedConfig = Literal["auto", "2d", "3d_full", "3d_low"]
+WantedConfig = Literal["auto", "2d", "3d_full", "3d_low", "cascade"]
 """A configuration to plan, or the one that the data ask for."""
 
 ANISOTROPY = 3.0
@@ -57,7 +57,7 @@ def choose_frame(fingerprint: Fingerprint, wanted: Literal["auto", "2d", "3d_ful
     """Decide spacing, order of axes, and whether the network sees slices or volumes.
 
     "auto" is never the coarse resolution: nnU-Net takes that one only where a cross-validation
-    found it to be better.
+    found it to be better. Nor is it the cascade, which takes two trainings.
 
     Raises:
         PlanError: If volumes are asked for and there are none.

@@ -1,8 +1,9 @@
 """All configurations of a data set side by side, each planned or with the reason why it is not."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from medseg.dataset.cascade import share_of
 from medseg.dataset.cost import parameter_count, training_memory_bytes
 from medseg.dataset.effort import effort, step_seconds
 from medseg.dataset.fingerprint import Fingerprint
@@ -11,7 +12,7 @@ from medseg.dataset.plan import Plan, make_plan
 from medseg.errors import PlanError
 from medseg.specs import Budget
 
-CONFIGS: tuple[Config, ...] = ("2d", "3d_full", "3d_low")
+CONFIGS: tuple[Config, ...] = ("2d", "3d_full", "3d_low", "cascade")
 """What can be planned, in the order it is shown."""
 
 
@@ -20,13 +21,13 @@ class Configuration:
     """One way to see a data set.
 
     Attributes:
-        name: Its name, which `--config` takes; "cascade" is nnU-Net's, for comparison.
+        name: Its name, which `--config` takes.
         plan: How it would be trained; None where it is not planned.
         why: Why it is planned, or why not.
         is_chosen: Whether "auto" takes it.
     """
 
-    name: Config | Literal["cascade"]
+    name: Config
     plan: Plan | None
     why: str
     is_chosen: bool = False
@@ -59,6 +60,8 @@ def configurations(
 ) -> tuple[Configuration, ...]:
     """Plan every configuration that applies; see `make_plan`.
 
+    Each is planned for the whole budget, but the cascade: its first stage takes half of it.
+
     Raises:
         PlanError: If not even the one that "auto" takes can be planned.
     """
@@ -66,7 +69,7 @@ def configurations(
     found = []
     for name in CONFIGS:
         try:
-            plan = make_plan(fingerprint, budget, config=name, arch=arch)
+            plan = make_plan(fingerprint, share_of(name, budget), config=name, arch=arch)
         except PlanError as error:
             found.append(Configuration(name, None, _why_not(error)))
             continue
@@ -75,7 +78,7 @@ def configurations(
         found.append(Configuration(name, plan, _WHY.get(name, reason.why), taken))
         if taken:
             found[-1] = Configuration(name, plan, reason.why, taken)
-    return (*found, _cascade(found[-1]))
+    return tuple(found)
 
 
 _WHY = {
@@ -89,12 +92,3 @@ def _why_not(error: PlanError) -> str:
     """What stands in the way, as a sentence."""
     received = error.received
     return f"{received[:1].upper()}{received[1:]}." if received else error.rule
-
-
-def _cascade(low: Configuration) -> Configuration:
-    """nnU-Net refines the mask of `3d_low` at full resolution."""
-    if low.plan is None:
-        return Configuration("cascade", None, "There is no 3d_low that it could refine.")
-    return Configuration(
-        "cascade", None, "Not trained by this version: 3d_low and 3d_full stand each for itself."
-    )

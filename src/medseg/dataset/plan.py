@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from medseg.dataset.cascade import cascade_frame
 from medseg.dataset.choice import Need, choose_network, patch_in_memory
 from medseg.dataset.description import Channel
 from medseg.dataset.effort import effort
@@ -37,6 +38,7 @@ from medseg.specs import (
     AugmentSpec,
     Budget,
     LossSpec,
+    MaskAugmentSpec,
     NetworkSpec,
     RecipeSpec,
     WindowSpec,
@@ -81,6 +83,7 @@ class Plan(BaseModel):
         network: The network.
         loss: What training makes small.
         augment: How samples are varied.
+        mask_augment: How the mask of the stage before is varied; only a cascade has one.
         recipe: How weights are found.
         window: How a case is covered at prediction.
         budget: What the plan was made for.
@@ -107,6 +110,7 @@ class Plan(BaseModel):
     network: NetworkSpec
     loss: LossSpec
     augment: AugmentSpec
+    mask_augment: MaskAugmentSpec | None = Field(default=None, exclude_if=lambda one: one is None)
     recipe: RecipeSpec
     window: WindowSpec
     budget: Budget
@@ -119,8 +123,11 @@ class Plan(BaseModel):
         dims = 2 if self.config == "2d" else 3
         if len(self.normalisations) != len(self.channels):
             raise ValueError("each channel has one normalisation")
-        if self.network.in_channels != len(self.channels):
-            raise ValueError("the network takes as many channels as the images have")
+        if (self.config == "cascade") != (self.mask_augment is not None):
+            raise ValueError("a cascade, and nothing else, varies the mask of the stage before")
+        if self.network.in_channels != len(self.channels) + self.mask_channels:
+            more = " and one for each structure" if self.mask_channels else ""
+            raise ValueError(f"the network takes as many channels as the images have{more}")
         if not self.regions and self.network.classes != len(self.labels) + 1:
             raise ValueError("the network has one class for each label and one for background")
         if self.regions and self.network.classes != len(self.regions):
@@ -133,6 +140,11 @@ class Plan(BaseModel):
             raise ValueError("a 2d plan has a 2D network and a patch with K = 1, a 3D plan neither")
         if min(self.spacing_mm) <= 0 or min(self.patch_size) < 1:
             raise ValueError("spacings and patch sizes are positive")
+        return self
+
+    @model_validator(mode="after")
+    def _check_patch(self) -> "Plan":
+        dims = self.network.dims
         for axis, step in enumerate(self.network.divisor):
             if self.patch_size[axis] % step:
                 raise ValueError(f"the patch size along axis {axis} is a multiple of {step}")
@@ -147,6 +159,14 @@ class Plan(BaseModel):
     def ignored_class(self) -> int | None:
         """Class index of voxels that do not count: the one after the last label's."""
         return None if self.ignored_value is None else len(self.labels) + 1
+
+    @property
+    def mask_channels(self) -> int:
+        """Channels that the network of a cascade sees after those of the image.
+
+        They are 1 where the mask of the stage before holds a structure: one channel for each label.
+        """
+        return len(self.labels) if self.config == "cascade" else 0
 
     @property
     def region_classes(self) -> tuple[tuple[int, ...], ...]:
@@ -183,13 +203,14 @@ def make_plan(
     Args:
         fingerprint: The data set.
         budget: Time, memory and speed.
-        config: Whether the network shall see slices, volumes, or volumes at a coarser resolution;
-            "auto" lets the data decide between the first two.
+        config: Whether the network shall see slices, volumes, volumes at a coarser resolution, or
+            volumes with a mask; "auto" lets the data decide between the first two.
         arch: Kind of network; `medseg.networks.names()` lists them.
 
     Raises:
         PlanError: If the memory holds no network, volumes are asked for and there are none, a
-            coarser resolution is asked for and full resolution fits, or there is no such kind.
+            coarser resolution or a cascade is asked for and full resolution fits, or there is no
+            such kind.
     """
     frame = _frame(fingerprint, budget, config, arch)
     is_2d = frame.config == "2d"
@@ -227,6 +248,7 @@ def make_plan(
         network=choice.network,
         loss=lost,
         augment=varied,
+        mask_augment=MaskAugmentSpec() if frame.config == "cascade" else None,
         recipe=found,
         window=WindowSpec(patch_size=choice.patch_size),
         budget=budget,
@@ -281,10 +303,16 @@ def load_plan(path: Path) -> Plan:
 
 def _frame(fingerprint: Fingerprint, budget: Budget, config: WantedConfig, arch: str) -> Frame:
     """Where cases are brought to."""
-    if config != "3d_low":
+    if config != "3d_low" and config != "cascade":
         return choose_frame(fingerprint, config)
     full = choose_frame(fingerprint, "3d_full")
-    return low_frame(full, lambda frame: patch_in_memory(_need(fingerprint, frame), budget, arch))
+
+    def low() -> Frame:
+        return low_frame(
+            full, lambda frame: patch_in_memory(_need(fingerprint, frame), budget, arch)
+        )
+
+    return low() if config == "3d_low" else cascade_frame(full, low, len(fingerprint.labels))
 
 
 def _names(fingerprint: Fingerprint) -> list[str]:
@@ -295,10 +323,11 @@ def _names(fingerprint: Fingerprint) -> list[str]:
 
 def _need(fingerprint: Fingerprint, frame: Frame) -> Need:
     """What a network must do with cases in this frame."""
+    mask_channels = len(fingerprint.labels) if frame.config == "cascade" else 0
     return Need(
         spacing_mm=frame.spacing_mm[:2] if frame.config == "2d" else frame.spacing_mm,
         grid=frame.grid,
-        in_channels=len(fingerprint.channels),
+        in_channels=len(fingerprint.channels) + mask_channels,
         classes=len(fingerprint.regions) or len(fingerprint.labels) + 1,
         cases=fingerprint.cases,
     )

@@ -44,12 +44,14 @@ class Preprocessed:
             do not count hold `Plan.ignored_class`. None for a case without label.
         geometry: Where this grid lies.
         original: Where the grid of the file lies, for the way back.
+        mask: Class indices that the stage before a cascade found, shape (I, J, K); None elsewhere.
     """
 
     image: npt.NDArray[np.float32]
     labels: IntArray | None
     geometry: Geometry
     original: Geometry
+    mask: IntArray | None = None
 
 
 def preprocess(volume: Volume, label_map: LabelMap | None, plan: Plan) -> Preprocessed:

@@ -10,6 +10,8 @@ A store is a folder with one folder for each case:
                     without its neighbours
     locations.npy   int32 (n, 3): voxels of each class, sampled, class after class; of background
                     only where some voxels are ignored
+    mask.npy        class indices that the stage before a cascade found, (I, J, K); written when
+                    that stage is trained, and absent elsewhere
     record.json     grids, classes, and from which files and which plan the case was made
 
 A case is written whole or not at all, so that building can be interrupted and taken up again.

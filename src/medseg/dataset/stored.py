@@ -8,9 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
+from medseg.errors import DatasetError
+from medseg.files import atomic_file
 from medseg.specs import FROZEN
 from medseg.types import AnyArray, GridSize, IntArray
 from medseg.volume.geometry import Geometry
+
+MASK_FILE = "mask.npy"
+"""What the stage before a cascade found, beside the arrays of a case."""
 
 
 class StoredGrid(BaseModel):
@@ -107,6 +112,45 @@ class StoredCase:
             return image, np.zeros(tuple(size), dtype=np.uint8)
         return image, _padded(self._labels, start, size, self._labels.dtype)
 
+    def read_mask(self, start: Sequence[int], size: Sequence[int]) -> IntArray:
+        """Read one patch of the mask of the stage before, as `read` does; background outside.
+
+        Raises:
+            DatasetError: If there is none.
+        """
+        return _padded(self._mask, start, size, self._mask.dtype)
+
+    def mask(self) -> IntArray:
+        """The whole mask of the stage before: class indices, shape (I, J, K).
+
+        Raises:
+            DatasetError: If there is none.
+        """
+        return np.array(self._mask)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a stage before left a mask."""
+        return (self.folder / MASK_FILE).is_file()
+
+    def keep_mask(self, mask: IntArray) -> None:
+        """Write the mask of the stage before.
+
+        Args:
+            mask: Class indices on the stored grid, shape (I, J, K).
+
+        Raises:
+            DatasetError: If it lies on another grid.
+            CannotWrite: If it cannot be written.
+        """
+        if mask.shape != self.grid_size:
+            raise DatasetError(
+                f"A mask of case {self.id} lies on its stored grid of {self.grid_size} voxels.",
+                received=f"one of {mask.shape}",
+            )
+        with atomic_file(self.folder / MASK_FILE) as temporary, temporary.open("wb") as stream:
+            np.save(stream, mask)
+
     def image(self) -> npt.NDArray[np.float32]:
         """The whole image, float32, shape (C, I, J, K)."""
         return np.asarray(self._image, dtype=np.float32)
@@ -133,6 +177,16 @@ class StoredCase:
     @cached_property
     def _labels(self) -> AnyArray | None:
         return _mapped(self.folder / "labels.npy") if self.is_labelled else None
+
+    @cached_property
+    def _mask(self) -> AnyArray:
+        if not self.has_mask:
+            raise DatasetError(
+                "Each case of a cascade holds the mask of the stage before.",
+                received=f"none in {self.folder}",
+                cure="Go on with --resume: what is missing is made again.",
+            )
+        return _mapped(self.folder / MASK_FILE)
 
     @cached_property
     def _locations(self) -> AnyArray:

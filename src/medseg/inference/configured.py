@@ -1,17 +1,26 @@
-"""One configuration of a bundle, ready to be shown prepared cases."""
+"""One configuration of a bundle, ready to be shown cases."""
+
+from dataclasses import replace
+
+import numpy as np
 
 from medseg.bundle import Configuration, build_members
 from medseg.dataset.plan import Plan
-from medseg.dataset.preprocess import Preprocessed
+from medseg.dataset.preprocess import Preprocessed, preprocess
+from medseg.inference.elected import elected
 from medseg.inference.engine import Activation, Device, Precision, TorchEngine
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.window import sweep
 from medseg.progress import SILENT, Progress
 from medseg.space.votes import SLOTS, TopClasses
+from medseg.types import FloatArray
+from medseg.volume.volume import Volume
 
 
 class Configured:
     """The networks of one plan on one device; their mean is one opinion.
+
+    Those of a cascade also see the mask that the stage before, ready on the same device, finds.
 
     Args:
         configuration: Plan and weights.
@@ -25,6 +34,7 @@ class Configured:
         temperature: See `medseg.inference.quality`.
         engines: One for each network.
         ensemble: All of them, with mirrors.
+        first_stage: What comes before a cascade.
     """
 
     def __init__(
@@ -46,12 +56,33 @@ class Configured:
             self.engines,
             mirror_axes=[a for a in axes if a < self.plan.network.dims],
             activation=activation,
+            mask_channels=self.plan.mask_channels,
         )
+        self.first_stage: Configured | None = None
+        if configuration.first_stage is not None:
+            self.first_stage = Configured(
+                configuration.first_stage, device=device, precision=precision, mirrors=mirrors
+            )
+
+    def prepared(self, volume: Volume, *, progress: Progress = SILENT) -> Preprocessed:
+        """A case as it was read becomes one to `sweep`; of a cascade, with the mask it refines.
+
+        Raises:
+            WrongInput: If the number of channels is not the plan's.
+            DatasetError: If a voxel holds no finite number.
+        """
+        case = preprocess(volume, None, self.plan)
+        if self.first_stage is None:
+            return case
+        before = self.first_stage.prepared(volume, progress=progress)
+        top = self.first_stage.sweep(before, progress=progress)
+        mask = elected([top], case.geometry, self.plan.labels, self.plan.regions)
+        return replace(case, mask=mask)
 
     def sweep(self, case: Preprocessed, *, progress: Progress = SILENT) -> TopClasses:
         """Probabilities of the heaviest classes, or regions, of each voxel of a prepared case."""
         return sweep(
-            case.image,
+            shown(case),
             self.ensemble,
             self.plan.window,
             classes=self.plan.network.classes,
@@ -59,6 +90,13 @@ class Configured:
             geometry=case.geometry,
             progress=progress,
         )
+
+
+def shown(case: Preprocessed) -> FloatArray:
+    """What windows are cut from: the image, and the mask of a stage before as a last channel."""
+    if case.mask is None:
+        return case.image
+    return np.concatenate([case.image, case.mask[np.newaxis]], dtype=np.float32)
 
 
 def slots_of(plan: Plan) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from medseg.inference.engine import Activation, Engine, Part
 from medseg.inference.evidence import to_evidence
+from medseg.transforms.masks import mask_channels
 from medseg.types import FloatArray
 
 
@@ -21,6 +22,8 @@ class Ensemble:
             mirrored, in every combination: 2, 4 or 8 times the work.
         activation: "softmax" for classes that exclude each other, "sigmoid" for regions that may
             overlap.
+        mask_channels: Structures in the mask of the stage before, which the last channel of a batch
+            holds as class indices: each becomes a channel. 0 where there is no such mask.
 
     Attributes:
         opinions: How many there are on each voxel.
@@ -32,8 +35,10 @@ class Ensemble:
         *,
         mirror_axes: Sequence[int] = (),
         activation: Activation = "softmax",
+        mask_channels: int = 0,
     ) -> None:
         self.engines, self.activation = tuple(engines), activation
+        self._mask_channels = mask_channels
         if not self.engines:
             raise ValueError("an ensemble has at least one engine")
         axes = sorted(set(mirror_axes))
@@ -44,12 +49,14 @@ class Ensemble:
         """Evidence of a batch, slab by slab, one opinion after the other.
 
         Args:
-            batch: Normalised intensities, float32, shape (B, C, *patch).
+            batch: Normalised intensities, float32, shape (B, C, *patch), and the mask if there is
+                one.
             depth: Where evidence begins; see `medseg.inference.evidence`.
 
         Returns:
             Parts whose values lie between 0 and 1; they cover each voxel `opinions` times.
         """
+        batch = self._shown(batch)
         for engine in self.engines:
             for mirror in self.mirrors:
                 axes = tuple(axis + 2 for axis in mirror)
@@ -67,7 +74,15 @@ class Ensemble:
         Returns:
             `opinions` arrays of shape (B, M, *patch); see `Engine.attention`.
         """
+        batch = self._shown(batch)
         for engine in self.engines:
             for mirror in self.mirrors:
                 axes = tuple(axis + 2 for axis in mirror)
                 yield np.flip(engine.attention(np.flip(batch, axes)), axes)
+
+    def _shown(self, batch: FloatArray) -> FloatArray:
+        """What the networks see: a channel for each structure in the place of a mask."""
+        if not self._mask_channels:
+            return batch
+        channels = mask_channels(batch[:, -1].astype(np.int64), self._mask_channels)
+        return np.concatenate([batch[:, :-1], np.moveaxis(channels, 0, 1)], axis=1)

@@ -12,20 +12,20 @@ import psutil
 from medseg.bundle import Bundle
 from medseg.dataset.description import fit_picture
 from medseg.dataset.plan import Plan
-from medseg.dataset.preprocess import Preprocessed, network_grid, preprocess
+from medseg.dataset.preprocess import Preprocessed, network_grid
 from medseg.errors import MissingDependency, WrongInput
 from medseg.inference.attention import AttentionMaps, require_gates, sweep_attention
-from medseg.inference.configured import Configured, slots_of
+from medseg.inference.configured import Configured, shown, slots_of
+from medseg.inference.elected import elected
 from medseg.inference.engine import Device, Precision
 from medseg.inference.postprocess import postprocessed
 from medseg.inference.quality import Quality, estimate_quality
 from medseg.progress import SILENT, Progress
-from medseg.space.painting import paint
-from medseg.space.votes import TopClasses, vote_together
+from medseg.space.votes import TopClasses
 from medseg.types import IntArray
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
-from medseg.volume.regions import Regions, painted_classes
+from medseg.volume.regions import Regions
 from medseg.volume.volume import LabelMap, Volume
 
 EngineName = Literal["auto", "torch", "onnx", "openvino", "tensorrt"]
@@ -59,7 +59,8 @@ class Predictor:
 
     Args:
         bundle: What to use. The members of a configuration are averaged, then the configurations,
-            on the case's own grid; then comes the bundle's post-processing.
+            on the case's own grid; then comes the bundle's post-processing. Of a cascade, the first
+            stage finds a mask that the networks of the second see beside the image.
         engine: What runs it.
         device: Where it runs.
         precision: What it computes with; see `TorchEngine`.
@@ -119,10 +120,11 @@ class Predictor:
             require_fitting(volume, one.plan)
             require_room(volume.geometry, one.plan, maps=len(self.gate_names))
         first, *further = self.configured
-        case = preprocess(volume, None, first.plan)
+        case = first.prepared(volume, progress=progress)
         tops = [first.sweep(case, progress=progress)]
         for one in further:
-            tops.append(one.sweep(preprocess(volume, None, one.plan), progress=progress))
+            other = one.prepared(volume, progress=progress)
+            tops.append(one.sweep(other, progress=progress))
         label_map = postprocessed(
             voted(tops, volume, self.bundle.labels, regions=first.plan.regions),
             self.bundle.postprocessing,
@@ -142,11 +144,11 @@ class Predictor:
     def predict_preprocessed(self, case: Preprocessed, *, progress: Progress = SILENT) -> IntArray:
         """Class indices on the first configuration's grid, (I, J, K): for looks in training."""
         top, plan = self.configured[0].sweep(case, progress=progress), self.bundle.plan
-        return _elected([top], top.geometry, plan.labels, plan.regions)
+        return elected([top], top.geometry, plan.labels, plan.regions)
 
     def _attention(self, case: Preprocessed, progress: Progress) -> AttentionMaps:
         maps = sweep_attention(
-            case.image,
+            shown(case),
             self.ensemble,
             self.bundle.plan.window,
             count=len(self.gate_names),
@@ -166,17 +168,8 @@ def voted(
         labels: The structures; the n-th is class n + 1.
         regions: What the networks find instead, if they do.
     """
-    values = _values(_elected(tops, volume.geometry, labels, regions), labels)
+    values = _values(elected(tops, volume.geometry, labels, regions), labels)
     return LabelMap(values, volume.geometry, labels, volume.source)
-
-
-def _elected(
-    tops: Sequence[TopClasses], target: Geometry, labels: Labels, regions: Regions
-) -> IntArray:
-    """Class indices on a grid."""
-    if regions:
-        return paint(tops, target, painted_classes(regions, labels))
-    return vote_together(tops, target)
 
 
 def require_fitting(volume: Volume, plan: Plan) -> None:
@@ -225,7 +218,9 @@ def require_room(geometry: Geometry, plan: Plan, *, maps: int = 0) -> None:
     grid = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation)), plan)
     voxels = prod(grid.grid_size)
     needed = voxels * (
-        8 * len(plan.channels) + 6 * min(plan.network.classes, slots_of(plan)) + 4 * maps
+        8 * (len(plan.channels) + (plan.mask_channels > 0))
+        + 6 * min(plan.network.classes, slots_of(plan))
+        + 4 * maps
     )
     memory = psutil.virtual_memory().total
     if needed > memory:

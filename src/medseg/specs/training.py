@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from medseg.specs.base import FROZEN
 
@@ -107,6 +107,35 @@ class AugmentSpec(BaseModel):
     gamma_inverted_probability: float = 0.1
     gamma_range: tuple[float, float] = (0.7, 1.5)
     mirror: MirrorSpec = MirrorSpec(axes=(0, 1, 2))
+
+
+class MaskAugmentSpec(BaseModel):
+    """How the mask of a cascade's first stage is varied before the second stage sees it.
+
+    Attributes:
+        operator_probability: Of a sample in which each structure is dilated, eroded, opened or
+            closed.
+        operator_radius_voxels: Smallest and largest radius of the ball.
+        removal_probability: Of a sample in which each structure loses one connected part.
+        removal_share: A part that covers this share of the patch, or more, stays.
+
+    Source: nnU-Net v2's default trainer. It could fill a removed part with another structure, with
+    a probability that it sets to 0; here nothing fills it.
+    """
+
+    model_config = FROZEN
+
+    operator_probability: float = Field(default=0.4, ge=0, le=1)
+    operator_radius_voxels: tuple[int, int] = (1, 8)
+    removal_probability: float = Field(default=0.2, ge=0, le=1)
+    removal_share: float = Field(default=0.15, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "MaskAugmentSpec":
+        smallest, largest = self.operator_radius_voxels
+        if not 1 <= smallest <= largest:
+            raise ValueError("radii are at least 1, the smallest first")
+        return self
 
 
 class RecipeSpec(BaseModel):

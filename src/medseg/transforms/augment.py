@@ -200,6 +200,19 @@ def apply(
     Raises:
         WrongInput: If image or labels are not of the size that `region` names.
     """
+    image, labels = _placed(image, labels, params, patch_size)
+    return _change_intensity(np.array(image, dtype=np.float32, order="C"), params), labels
+
+
+def move_labels(labels: IntArray, params: AugmentParams, patch_size: GridSize) -> IntArray:
+    """Move a label map as `apply` moves the labels of a sample, with the same arguments."""
+    return _placed(np.empty((0, *labels.shape), np.float32), labels, params, patch_size)[1]
+
+
+def _placed(
+    image: Float32, labels: IntArray, params: AugmentParams, patch_size: GridSize
+) -> tuple[Float32, IntArray]:
+    """All that moves voxels."""
     start, size = region(params, (0, 0, 0), patch_size)
     if image.shape[1:] != size or labels.shape != size:
         raise WrongInput(
@@ -209,12 +222,10 @@ def apply(
         )
     if params.move is None:
         flips = tuple(slice(None, None, -1 if flip else 1) for flip in params.mirror)
-        image, labels = image[(slice(None), *flips)], labels[flips].copy()
-    else:
-        middle = np.array([(n - 1) / 2 - n // 2 for n in patch_size]) - start
-        signs = np.where(params.mirror, -1.0, 1.0)
-        image, labels = _moved(image, labels, params.move, signs, middle, patch_size)
-    return _change_intensity(np.array(image, dtype=np.float32, order="C"), params), labels
+        return image[(slice(None), *flips)], labels[flips].copy()
+    middle = np.array([(n - 1) / 2 - n // 2 for n in patch_size]) - start
+    signs = np.where(params.mirror, -1.0, 1.0)
+    return _moved(image, labels, params.move, signs, middle, patch_size)
 
 
 def _moved(

@@ -5,7 +5,8 @@ import numpy.typing as npt
 
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import StoredCase
-from medseg.transforms.augment import apply, draw, region
+from medseg.transforms.augment import apply, draw, move_labels, region
+from medseg.transforms.masks import draw_mask, mask_channels, vary_mask
 from medseg.transforms.warp import Float32
 from medseg.types import GridSize, IntArray
 
@@ -17,11 +18,13 @@ def training_sample(
 
     Args:
         stored: The preprocessed case.
-        plan: Patch size, spacing, augmentation and share of foreground patches.
+        plan: Patch size, spacing, augmentation and share of foreground patches. That of a cascade
+            also shows the mask of the stage before, which the case holds.
         generator: Gives all random numbers: the same state gives the same sample, bit for bit.
 
     Returns:
-        Image, float32, shape (C, *patch_size), and class indices, shape `patch_size`.
+        Image, float32, shape (C, *patch_size), and class indices, shape `patch_size`. The channels
+        of a mask follow those of the image: they move with it, and its intensities are their own.
     """
     centre = draw_centre(
         stored,
@@ -33,8 +36,13 @@ def training_sample(
     params = draw(
         plan.augment, plan.patch_size, plan.spacing_mm, generator, channels=len(plan.channels)
     )
-    image, labels = stored.read(*region(params, centre, plan.patch_size))
-    return apply(image, labels, params, plan.patch_size)
+    box = region(params, centre, plan.patch_size)
+    image, labels = apply(*stored.read(*box), params, plan.patch_size)
+    if plan.mask_augment is None:
+        return image, labels
+    mask = move_labels(stored.read_mask(*box), params, plan.patch_size)
+    mask = vary_mask(mask, draw_mask(plan.mask_augment, plan.mask_channels, generator))
+    return np.concatenate([image, mask_channels(mask, plan.mask_channels)]), labels
 
 
 def draw_centre(
