@@ -258,5 +258,16 @@ def _facts(run: RunRecords) -> list[tuple[str, str]]:
     ]
     if halfway:
         facts.append(("Dice foretold halfway, nine in ten within", ", ".join(halfway)))
-    memory = run.metrics.get("peak_memory_gb")
-    return [*facts, ("Largest memory", f"{memory:.2f} GB")] if memory else facts
+    return facts + _memory_facts(run)
+
+
+def _memory_facts(run: RunRecords) -> list[tuple[str, str]]:
+    """How much memory the run took."""
+    held = run.metrics.get("memory") or {}
+    found = {
+        "Memory of training": run.metrics.get("peak_memory_gb"),
+        "Memory until cases were prepared": held.get("prepared_gb"),
+        "Memory of a process that trained": held.get("fold_gb"),
+        "Memory of all processes at once": held.get("together_gb"),
+    }
+    return [(words, f"at most {gb:.2f} GB") for words, gb in found.items() if gb]
