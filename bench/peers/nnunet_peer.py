@@ -69,14 +69,14 @@ def prepare(out: Path) -> dict[str, Any]:
     return plans
 
 
-def trainer_of(plans: dict[str, Any], out: Path) -> Any:
-    """nnU-Net's default trainer on all training cases."""
+def trainer_of(plans: dict[str, Any], out: Path, device: str = "cpu", workers: int = 0) -> Any:
+    """nnU-Net's default trainer on all training cases; without workers it makes its own samples."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    os.environ.update(nnUNet_n_proc_DA="0")
+    os.environ.update(nnUNet_n_proc_DA=str(workers))
     facts = json.loads((out / "raw" / DATASET / "dataset.json").read_text())
     plans = plans | {"continue_training": False}
-    return nnUNetTrainer(plans, CONFIGURATION, "all", facts, device=torch.device("cpu"))
+    return nnUNetTrainer(plans, CONFIGURATION, "all", facts, device=torch.device(device))
 
 
 def train(trainer: Any, seconds: float) -> int:
