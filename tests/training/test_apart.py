@@ -15,7 +15,7 @@ from medseg.bundle import Bundle
 from medseg.dataset.description import DatasetDescription, save_description
 from medseg.dataset.plan import Plan, save_plan
 from medseg.errors import MedsegError
-from medseg.training import crossval
+from medseg.training import crossval, folds
 from medseg.training.apart import rounds_of
 from medseg.training.crossval import train
 from medseg.training.prepare import Split
@@ -31,7 +31,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crossval, "folds_at_once", lambda _runs: 2)
+    monkeypatch.setattr(folds, "folds_at_once", lambda _runs: 2)
 
 
 def same_weights(a: Bundle, b: Bundle) -> bool:
@@ -54,7 +54,7 @@ def test_at_once_they_end_with_the_same_bits_as_in_turn(
     blobs: DatasetDescription, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_turn = train(blobs, tmp_path / "in_turn", SETTINGS, plan=plan)
-    monkeypatch.setattr(crossval, "folds_at_once", lambda _runs: 2)
+    monkeypatch.setattr(folds, "folds_at_once", lambda _runs: 2)
     at_once = train(blobs, tmp_path / "at_once", SETTINGS, plan=plan)
     assert same_weights(in_turn, at_once)
     one, other = (
@@ -93,12 +93,12 @@ from pathlib import Path
 import torch
 from medseg.dataset.description import load_description
 from medseg.dataset.plan import load_plan
-from medseg.training import crossval
+from medseg.training import crossval, folds
 from medseg.training.run import RunSettings
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    crossval.folds_at_once = lambda _runs: 2
+    folds.folds_at_once = lambda _runs: 2
     home = Path(sys.argv[1])
     settings = RunSettings.model_validate_json(sys.argv[2])
     crossval.train(load_description(home), home / "run", settings, plan=load_plan(home / "p.json"))

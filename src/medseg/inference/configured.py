@@ -1,6 +1,7 @@
 """One configuration of a bundle, ready to be shown cases."""
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -34,7 +35,6 @@ class Configured:
         temperature: See `medseg.inference.quality`.
         engines: One for each network.
         ensemble: All of them, with mirrors.
-        first_stage: What comes before a cascade.
     """
 
     def __init__(
@@ -58,11 +58,19 @@ class Configured:
             activation=activation,
             mask_channels=self.plan.mask_channels,
         )
-        self.first_stage: Configured | None = None
-        if configuration.first_stage is not None:
-            self.first_stage = Configured(
-                configuration.first_stage, device=device, precision=precision, mirrors=mirrors
-            )
+        self._before = configuration.first_stage
+        self._device: Device = device
+        self._precision: Precision = precision
+        self._mirrors = mirrors
+
+    @cached_property
+    def first_stage(self) -> "Configured | None":
+        """What comes before a cascade, made when a case is first prepared for it."""
+        if self._before is None:
+            return None
+        return Configured(
+            self._before, device=self._device, precision=self._precision, mirrors=self._mirrors
+        )
 
     def prepared(self, volume: Volume, *, progress: Progress = SILENT) -> Preprocessed:
         """A case as it was read becomes one to `sweep`; of a cascade, with the mask it refines.

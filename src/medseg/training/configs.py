@@ -1,17 +1,20 @@
 """Several configurations of one run: each with a folder, a plan and a store of its own."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from pydantic import ValidationError
 
 from medseg.bundle import Bundle
 from medseg.dataset.description import DatasetDescription
-from medseg.dataset.fingerprint import take_fingerprint
+from medseg.dataset.fingerprint import Fingerprint, take_fingerprint
 from medseg.dataset.plan import Config, Plan, make_plan
 from medseg.errors import PlanError, TrainingError
 from medseg.progress import Progress
+from medseg.training.cascade import with_first_stage
 from medseg.training.prepare import Run, budget_of, prepare
-from medseg.training.probe import choose_device, probe_machine
+from medseg.training.probe import Machine, choose_device, probe_machine
 from medseg.training.run import RunFolder, RunRecord
 from medseg.training.schedule import Clock
 
@@ -29,39 +32,90 @@ def prepare_all(
 ) -> tuple[Run, ...]:
     """Prepare the run, or one run for each configuration that is compared; see `prepare`.
 
-    A configuration that does not fit the data is left out, with a note that says why.
+    A configuration that does not fit the data is left out, with a note that says why. Of a cascade
+    the first stage is prepared too.
 
     Raises:
-        TrainingError: If a plan or a start is given for several configurations.
+        TrainingError: If a plan or a start is given for several configurations, or a start for a
+            cascade.
         PlanError: If no configuration fits the data.
     """
+    machine = probe_machine(choose_device(record.settings.device))
+
+    @cache
+    def fingerprint() -> Fingerprint:
+        return take_fingerprint(description, workers=machine.cores, progress=progress)
+
     if not record.settings.compare:
-        return (
-            prepare(
-                folder, record, description, plan=plan, start=start, clock=clock,
-                command=command, progress=progress,
-            ),
+        run = prepare(
+            folder, record, description, plan=plan, start=start, machine=machine,
+            fingerprint=fingerprint, clock=clock, command=command, progress=progress,
         )  # fmt: skip
+        return _together((run,), record, clock, fingerprint)
     if plan is not None or start is not None:
         raise TrainingError(
             "Each configuration that is compared has a plan and weights of its own.",
             received="--plan" if plan is not None else "--start-from",
             cure="Leave it out, or train one configuration.",
         )
-    plans = _plans(folder, record, description, progress)
+    plans = _plans(folder, record, machine, fingerprint, progress)
     runs = [
         prepare(
             folder.part(config), _record_of(folder, record, config), description, plan=plan,
-            start=None, clock=clock, command=command, progress=progress,
+            machine=machine, fingerprint=fingerprint, clock=clock, command=command,
+            progress=progress,
         )
         for config, plan in plans.items()
     ]  # fmt: skip
-    latest = max(run.clock() for run in runs) - clock()
-    return tuple(replace(run, clock=lambda: latest + clock()) for run in runs)
+    return _together(tuple(runs), record, clock, fingerprint)
+
+
+def _together(
+    runs: tuple[Run, ...], record: RunRecord, clock: Clock, fingerprint: Callable[[], Fingerprint]
+) -> tuple[Run, ...]:
+    """The runs, cascades with their first stage, by one clock: that of the latest checkpoint."""
+    found = [_complete(run, record, clock, fingerprint) for run in runs]
+    stages = [stage for run in found for stage in (run, run.before) if stage]
+    latest = max(stage.clock() for stage in stages) - clock()
+
+    def going_on() -> float:
+        return latest + clock()
+
+    return tuple(
+        replace(run, clock=going_on, before=run.before and replace(run.before, clock=going_on))
+        for run in found
+    )
+
+
+def _complete(
+    run: Run, record: RunRecord, clock: Clock, fingerprint: Callable[[], Fingerprint]
+) -> Run:
+    """A run; of a cascade, with its first stage.
+
+    Raises:
+        TrainingError: If a cascade is to start from other weights.
+    """
+    if run.plan.config != "cascade":
+        return run
+    if run.start is not None:
+        raise TrainingError(
+            "A cascade starts from drawn weights: others may have seen the cases that its first "
+            "stage must not know.",
+            received=f"--start-from {run.start.identity}",
+            cure="Leave --start-from out, or train 3d_full.",
+        )
+    settings = record.settings
+    if not settings.compare:
+        settings = settings.model_copy(update={"config": "cascade"})
+    return with_first_stage(run, record, settings, clock, fingerprint)
 
 
 def _plans(
-    folder: RunFolder, record: RunRecord, description: DatasetDescription, progress: Progress
+    folder: RunFolder,
+    record: RunRecord,
+    machine: Machine,
+    fingerprint: Callable[[], Fingerprint],
+    progress: Progress,
 ) -> dict[Config, Plan | None]:
     """A plan for each configuration that fits; None for one that lies there already."""
     settings = record.settings
@@ -70,13 +124,11 @@ def _plans(
     missing = [config for config in wanted if not folder.part(config).plan.is_file()]
     if not missing:
         return plans
-    machine = probe_machine(choose_device(settings.device))
-    fingerprint = take_fingerprint(description, workers=machine.cores, progress=progress)
     budget = budget_of(settings, machine)
     refused: dict[Config, PlanError] = {}
     for config in missing:
         try:
-            plans[config] = make_plan(fingerprint, budget, config=config, arch=settings.arch)
+            plans[config] = make_plan(fingerprint(), budget, config=config, arch=settings.arch)
         except PlanError as error:
             refused[config] = error
             del plans[config]

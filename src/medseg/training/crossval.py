@@ -4,27 +4,24 @@ One training holds a tenth of the patients out and validates on them. A cross-va
 several folds, each with an equal share of the budget, several at a time where there are cores or
 GPUs for it; its bundle averages their networks, and every case is validated by the network that did
 not see it. Several configurations are trained on the same folds; held-out cases tell which of them,
-or which two, become the bundle.
+or which two, become the bundle. The first stage of a cascade is trained before all else.
 """
 
-import gc
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from medseg.bundle import Bundle, load_bundle
+from medseg.dataset.cascade import TRAININGS
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.plan import Plan
 from medseg.networks.start import fresh_tensors
 from medseg.progress import SILENT, Progress
-from medseg.training.apart import folds_at_once, train_apart
+from medseg.training.cascade import refining
 from medseg.training.configs import prepare_all
-from medseg.training.fold import Fold, end_of_fold
+from medseg.training.folds import train_folds
 from medseg.training.followers import leading
-from medseg.training.log import Journal, Tracker
+from medseg.training.log import Tracker
 from medseg.training.outcome import finish, steps_of
-from medseg.training.prepare import Run
-from medseg.training.run import RunFolder, RunRecord, RunSettings
+from medseg.training.run import RunFolder, RunSettings
 from medseg.training.schedule import Clock, command_clock
 from medseg.training.team import Place
 
@@ -84,33 +81,9 @@ def train(
         command=command,
         progress=progress,
     )
-    tried = steps_of(runs[0])
-    alone = settings.devices == 1 and place is None and not trackers
-    at_once = _folds_at_once(run_folder, runs) if alone else 1
-    if at_once > 1:
-        return finish(run_folder, runs, train_apart(run_folder, runs, tried, at_once))
-    folds = []
-    with (
-        ExitStack() as stack,
-        leading(place, settings.devices, device=runs[0].machine.device) as team,
-    ):
-        journals = [stack.enter_context(Journal(run.folder.path, trackers)) for run in runs]
-        splits = runs[0].splits
-        for n, split in enumerate(splits):
-            end = end_of_fold(runs[0], runs[0].clock(), 1.0 / (len(splits) - n))
-            fold = Fold(runs, journals, split, tried, end=end, team=team)
-            folds.append(fold.train_and_judge(run_folder))
-            gc.collect()
-    return finish(run_folder, runs, folds)
-
-
-def _folds_at_once(folder: RunFolder, runs: Sequence[Run]) -> int:
-    """How many folds are trained at the same time, decided once: a resumed run keeps it.
-
-    The threads of a fold follow from it, and the bits of its weights from these.
-    """
-    record = RunRecord.model_validate_json(folder.record.read_bytes())
-    if record.folds_at_once is None:
-        record = record.model_copy(update={"folds_at_once": folds_at_once(runs)})
-        folder.save(record)
-    return record.folds_at_once or 1
+    with leading(place, settings.devices, device=runs[0].machine.device) as team:
+        trainings = sum(TRAININGS if run.before else 1 for run in runs)
+        runs = tuple(refining(run, trainings, team) for run in runs)
+        tried = steps_of(runs[0])
+        trained = train_folds(run_folder, runs, tried, team=team, trackers=trackers)
+    return finish(run_folder, runs, trained.outcomes, at_once=trained.at_once)

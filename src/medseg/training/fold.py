@@ -96,7 +96,10 @@ class Fold:
         candidates = candidates_of([run.name for run in self._runs])
         panel = Panel(
             description=self._runs[0].description,
-            networks={run.name: predictor_of(run, trained[run.name].weights) for run in self._runs},
+            networks={
+                run.name: predictor_of(run, trained[run.name].weights, self._split)
+                for run in self._runs
+            },
             stores={run.name: run.store for run in self._runs},
             candidates=candidates,
             results=results_of(folder, candidates),
@@ -202,7 +205,7 @@ def _finish_seconds(budget: float) -> float:
 
 
 def _validation_cost(run: Run, split: Split, learner: Learner) -> ValidationCost:
-    predictor = predictor_of(run, learner.averaged_weights())
+    predictor = predictor_of(run, learner.averaged_weights(), split)
     timer = time.thread_time if run.machine.device == "cpu" else time.perf_counter
     return ValidationCost(
         predictor, run.description, run.store, split.validation, timer, steps_of(run)
@@ -290,7 +293,7 @@ def _look(run: Run, split: Split, cost: ValidationCost) -> Look:
     ids = split.validation[:_LOOK_CASES]
 
     def score(weights: dict[str, Tensor]) -> tuple[float, ...]:
-        predictor = predictor_of(run, weights)
+        predictor = predictor_of(run, weights, split)
         return quick_dice(predictor, [run.store.case(name) for name in ids])
 
     return Look(score, cost.quick(ids), held_out=len(split.validation))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from medseg.dataset.description import DatasetDescription, read_case, read_case_label
 from medseg.dataset.plan import Plan
-from medseg.dataset.preprocess import preprocess
 from medseg.dataset.store import Store
 from medseg.inference.predict import Predictor, voted
 from medseg.progress import SILENT, Progress
@@ -60,7 +59,7 @@ class Panel:
         tops: dict[str, TopClasses] = {}
         for name, network in self.networks.items():
             (configured,) = network.configured
-            tops[name] = configured.sweep(preprocess(volume, None, configured.plan))
+            tops[name] = configured.sweep(configured.prepared(volume))
         judged = {}
         for name, parts in self.candidates.items():
             plan = self.networks[parts[0]].bundle.plan

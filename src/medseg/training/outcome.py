@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 import medseg
 from medseg.bundle import Bundle, Configuration, Provenance, save_bundle
 from medseg.dataset.cost import parameter_count
-from medseg.dataset.plan import save_plan
+from medseg.dataset.plan import Plan, save_plan
 from medseg.files import atomic_folder, write_text
 from medseg.inference.predict import Predictor
 from medseg.specs.postprocess import PostprocessSpec
@@ -21,6 +21,7 @@ from medseg.training.afterwards import Tried, choose_steps, steps_to_try
 from medseg.training.calibration import Calibrated, calibrate
 from medseg.training.candidates import Choice, candidates_of, choose
 from medseg.training.course import Trained
+from medseg.training.footprint import Footprint, footprint, peak_memory_gb
 from medseg.training.judge import Candidates
 from medseg.training.judged import Judged, Judgement, OutOfFold
 from medseg.training.log import LOG_FILE
@@ -42,12 +43,14 @@ class FoldOutcome:
         trained: The network of each configuration.
         judged: What each candidate for the bundle did on the cases that judged.
         seconds: Time of this fold, validation included.
+        memory_gb: Most memory that its process had held when it was done.
     """
 
     split: Split
     trained: Mapping[str, Trained]
     judged: Mapping[str, tuple[Judged, ...]]
     seconds: float
+    memory_gb: float = field(default_factory=peak_memory_gb)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +65,21 @@ class _Verdict:
     calibrated: Mapping[str, Calibrated]
 
 
-def finish(folder: RunFolder, runs: Sequence[Run], folds: Sequence[FoldOutcome]) -> Bundle:
+def finish(
+    folder: RunFolder, runs: Sequence[Run], folds: Sequence[FoldOutcome], *, at_once: int = 1
+) -> Bundle:
     """Choose among the candidates, and write bundle and figures.
 
     Args:
         folder: The run.
         runs: Its configurations.
         folds: What each fold left.
+        at_once: How many of them were trained at the same time, each in a process of its own.
     """
     verdict = _verdict(runs, folds)
-    metrics = _metrics(verdict, runs, folds)
+    memory = footprint(max(run.prepared_gb for run in runs), _folds_gb(runs, folds), at_once)
+    metrics = _metrics(verdict, runs, folds, memory)
+    runs[0].progress.note(memory.sentence)
     first, *further = (_configuration(run, verdict, folds) for run in verdict.runs)
     run = verdict.runs[0]
     bundle = Bundle(
@@ -79,10 +87,11 @@ def finish(folder: RunFolder, runs: Sequence[Run], folds: Sequence[FoldOutcome])
         provenance=_provenance(run, folds, verdict.judgements),
         members=first.members,
         metrics=_kept_metrics(metrics),
-        volume_ranges_ml=volume_ranges_ml(run.store, _seen(folds), run.plan),
+        volume_ranges_ml=volume_ranges_ml(run.store, _seen(run, folds), run.plan),
         temperature=first.temperature,
         postprocessing=verdict.steps,
         further=tuple(further),
+        first_stage=first.first_stage,
     )
     if len(runs) > 1:
         _put_forward(folder, verdict)
@@ -91,9 +100,15 @@ def finish(folder: RunFolder, runs: Sequence[Run], folds: Sequence[FoldOutcome])
     return saved
 
 
-def predictor_of(run: Run, weights: dict[str, Tensor]) -> Predictor:
-    """A network of this run, ready to predict."""
-    bundle = Bundle(run.plan, _provenance(run, (), ()), (weights,))
+def predictor_of(run: Run, weights: dict[str, Tensor], split: Split) -> Predictor:
+    """A network of this run, ready to predict the cases that judge it.
+
+    Before a cascade come those networks of its first stage that have not seen these cases either.
+    """
+    first_stage = None
+    if run.first_stage is not None:
+        first_stage = run.first_stage.only(run.first_stage.unaware_of(split.validation))
+    bundle = Bundle(run.plan, _provenance(run, (), ()), (weights,), first_stage=first_stage)
     return Predictor(bundle, device=run.machine.device, precision=run.precision)
 
 
@@ -142,7 +157,9 @@ def _verdict(runs: Sequence[Run], folds: Sequence[FoldOutcome]) -> _Verdict:
 def _configuration(run: Run, verdict: _Verdict, folds: Sequence[FoldOutcome]) -> Configuration:
     found = verdict.calibrated.get(run.name)
     members = tuple(fold.trained[run.name].weights for fold in folds)
-    return Configuration(run.plan, members, found.temperature if found else 1.0)
+    temperature = found.temperature if found else 1.0
+    first_stage = run.first_stage.whole if run.first_stage else None
+    return Configuration(run.plan, members, temperature, first_stage)
 
 
 def _put_forward(folder: RunFolder, verdict: _Verdict) -> None:
@@ -171,14 +188,14 @@ def _provenance(
         steps=max((fold.trained[run.name].steps for fold in folds), default=0),
         device=run.machine.name,
         precision=run.precision,
-        training_cases=_seen(folds),
+        training_cases=_seen(run, folds),
         validation_cases=tuple(one.case for one in judgements),
         started_from=run.start.identity if run.start is not None else "",
     )
 
 
 def _metrics(
-    verdict: _Verdict, runs: Sequence[Run], folds: Sequence[FoldOutcome]
+    verdict: _Verdict, runs: Sequence[Run], folds: Sequence[FoldOutcome], memory: Footprint
 ) -> dict[str, Any]:
     """The content of `metrics.json`. The Dice is that of the masks before post-processing."""
     run = verdict.runs[0]
@@ -196,22 +213,38 @@ def _metrics(
         "samples_per_second": round(samples / max(training_seconds, 1e-9), 3),
         "seconds": round(run.clock(), 1),
         "training_seconds": round(training_seconds, 1),
-        "parameters": sum(parameter_count(one.plan.network) for one in verdict.runs),
+        "parameters": sum(parameter_count(plan.network) for plan in _plans(verdict.runs)),
         "precision": run.precision,
         "device": run.machine.name,
         "threads": torch.get_num_threads(),
         "peak_memory_gb": round(max(trained.memory_gb for _, trained in every), 3),
+        "memory": memory.model_dump(),
         "postprocessing": [one.model_dump(mode="json") for one in verdict.tried],
         "calibration": {name: one.model_dump() for name, one in verdict.calibrated.items()},
     }
     if len(runs) > 1:
         metrics["choice"] = verdict.choice.model_dump()
+    for one in runs:
+        if one.first_stage is not None:
+            metrics["first_stage"] = dict(one.first_stage.figures)
     return metrics
+
+
+def _folds_gb(runs: Sequence[Run], folds: Sequence[FoldOutcome]) -> list[float]:
+    """Most memory of each process that trained a fold; a first stage may have needed more."""
+    before = max((run.first_stage.memory_gb for run in runs if run.first_stage), default=0.0)
+    return [max(fold.memory_gb, before) for fold in folds]
+
+
+def _plans(runs: Sequence[Run]) -> list[Plan]:
+    """Of all stages that predict together."""
+    first = [run.first_stage.plan for run in runs if run.first_stage is not None]
+    return [run.plan for run in runs] + first
 
 
 def _kept_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that a bundle keeps: of post-processing only what it does."""
-    names = ("dice", "measured_on", "folds", "calibration", "choice")
+    names = ("dice", "measured_on", "folds", "calibration", "choice", "first_stage")
     kept = {name: metrics[name] for name in names if metrics.get(name)}
     steps = [one for one in metrics["postprocessing"] if one["kept"]]
     return kept | ({"postprocessing": steps} if steps else {})
@@ -243,6 +276,8 @@ def _incident(incident: Incident) -> dict[str, Any]:
     return incident.model_dump() | {"sentence": incident.sentence}
 
 
-def _seen(folds: Sequence[FoldOutcome]) -> tuple[str, ...]:
-    """Cases that any network trained on."""
-    return tuple(sorted({name for fold in folds for name in fold.split.training}))
+def _seen(run: Run, folds: Sequence[FoldOutcome]) -> tuple[str, ...]:
+    """Cases that any network trained on, that of a first stage included."""
+    before = run.first_stage.seen if run.first_stage else ()
+    seen = {name for fold in folds for name in fold.split.training}
+    return tuple(sorted(seen.union(*before)))

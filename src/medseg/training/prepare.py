@@ -1,12 +1,12 @@
 """Everything before the first step: splits, machine, plan, arithmetic and store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from medseg.bundle import Bundle
 from medseg.dataset.description import DatasetDescription
-from medseg.dataset.fingerprint import take_fingerprint
+from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.folds import (
     Folds,
     foreground_ml,
@@ -22,8 +22,10 @@ from medseg.networks.start import Start, fresh_tensors
 from medseg.progress import Progress
 from medseg.specs import Budget
 from medseg.training.checkpoint import load_checkpoint
+from medseg.training.first_stage import FirstStage
+from medseg.training.footprint import peak_memory_gb
 from medseg.training.module import Precision
-from medseg.training.probe import Machine, choose_device, choose_precision, probe_machine
+from medseg.training.probe import Machine, choose_precision
 from medseg.training.run import FOLDS, RunFolder, RunRecord, RunSettings
 from medseg.training.schedule import Clock
 
@@ -64,6 +66,9 @@ class Run:
         command: The command line, for the record.
         progress: Told of all that is done.
         start: The bundle whose weights the networks start from; None for drawn ones.
+        before: The first stage of a cascade, ready to train; None where there is none, or no more.
+        first_stage: What the first stage of a cascade left; None until it is trained.
+        prepared_gb: Most memory that this process held until the cases were prepared.
     """
 
     folder: RunFolder
@@ -78,6 +83,9 @@ class Run:
     command: str
     progress: Progress = field(repr=False)
     start: Bundle | None = None
+    prepared_gb: float = 0.0
+    before: "Run | None" = None
+    first_stage: FirstStage | None = None
 
     @property
     def name(self) -> str:
@@ -107,6 +115,9 @@ def prepare(
     *,
     plan: Plan | None,
     start: Bundle | None = None,
+    splits: tuple[Split, ...] = (),
+    machine: Machine,
+    fingerprint: Callable[[], Fingerprint],
     clock: Clock,
     command: str,
     progress: Progress,
@@ -119,25 +130,29 @@ def prepare(
         description: The data set.
         plan: A plan to use instead of making one.
         start: A bundle whose weights the networks start from.
+        splits: Who trains and who judges, where that does not follow from what was asked for.
+        machine: Where it trains.
+        fingerprint: Takes that of the data set.
         clock: Seconds of this command.
         command: The command line, for the record.
         progress: Told of all that is done.
     """
     settings = record.settings
-    splits = make_splits(folder, description, settings, progress)
+    splits = splits or make_splits(folder, description, settings, progress)
     if not all(split.is_held_out for split in splits):
         progress.note("Too few cases to hold some out: Dice is measured on the training cases.")
     clock = _continued(clock, folder, splits)
-    machine = probe_machine(choose_device(settings.device))
-    plan = _planned(folder, description, settings, machine, plan, start, progress)
+    plan = _planned(folder, description, settings, machine, plan, start, fingerprint, progress)
     precision = _precision(folder, record, plan, machine, progress)
     used = sorted({case for split in splits for case in (*split.training, *split.validation)})
     store = Store.build(
         folder.store, description, plan, ids=used, workers=machine.cores, progress=progress
     )
+    prepared_gb = peak_memory_gb()
+    progress.note(f"{len(used)} cases are prepared, with {prepared_gb:.2f} GB of memory at most.")
     run = Run(
         folder, settings, description, splits, plan, store, machine, precision, clock, command,
-        progress, start,
+        progress, start, prepared_gb,
     )  # fmt: skip
     if run.has_seen_validation:
         progress.note("The bundle it starts from may have trained on cases that judge: Dice may be "
@@ -187,6 +202,7 @@ def _planned(
     machine: Machine,
     given: Plan | None,
     start: Bundle | None,
+    fingerprint: Callable[[], Fingerprint],
     progress: Progress,
 ) -> Plan:
     """The plan of this run: the one it began with, the one that was given, or a new one."""
@@ -199,7 +215,7 @@ def _planned(
                 cure="Leave --plan out, or start anew in another folder.",
             )
         return plan
-    plan = given or _new_plan(description, settings, machine, progress)
+    plan = given or _new_plan(fingerprint(), settings, machine, progress)
     facts = ("channels", "labels", "regions", "ignored_value")
     if any(getattr(plan, fact) != getattr(description, fact) for fact in facts):
         raise TrainingError(
@@ -237,10 +253,9 @@ def _note_start(start: Bundle, plan: Plan, progress: Progress) -> None:
 
 
 def _new_plan(
-    description: DatasetDescription, settings: RunSettings, machine: Machine, progress: Progress
+    fingerprint: Fingerprint, settings: RunSettings, machine: Machine, progress: Progress
 ) -> Plan:
     """Plan for this machine."""
-    fingerprint = take_fingerprint(description, workers=machine.cores, progress=progress)
     budget = budget_of(settings, machine)
     plan = make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
     if plan.recipe.batch_size >= settings.devices:

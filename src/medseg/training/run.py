@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from medseg.dataset.cascade import TRAININGS
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.plan import Config, Plan
 from medseg.errors import CannotResume, PlanError, TrainingError
@@ -25,7 +26,7 @@ class RunSettings(BaseModel):
         seconds: Wall time of the whole command; None when `epochs` counts.
         epochs: Passes over the training cases; None when `seconds` counts.
         arch: Kind of network.
-        config: 2D, 3D, 3D at a coarser resolution, or the planner's choice.
+        config: 2D, 3D, 3D at a coarser resolution, a cascade of both, or the planner's choice.
         compare: Configurations that are trained beside each other; the best one, or two of them
             together, becomes the bundle. None trains `config` alone.
         preset: Size of card to plan for; None is nnU-Net's default.
@@ -63,9 +64,15 @@ class RunSettings(BaseModel):
         return self
 
     @property
+    def trainings(self) -> int:
+        """Trainings that share the time: one for each configuration, and two for a cascade."""
+        configs = self.compare or (self.config,)
+        return sum(TRAININGS if config == "cascade" else 1 for config in configs)
+
+    @property
     def networks(self) -> int:
-        """How many networks are trained in turn."""
-        return max(1, len(self.folds)) * max(1, len(self.compare))
+        """How many shares the time has: each is that of a training in one fold."""
+        return max(1, len(self.folds)) * self.trainings
 
 
 FOLDS = 5
@@ -123,6 +130,11 @@ class RunFolder:
         part.folds = self.folds
         return part
 
+    @property
+    def first_stage(self) -> "RunFolder":
+        """The folder of a cascade's first stage."""
+        return self.part("first_stage")
+
     def results(self, candidate: str = "") -> OutOfFold:
         """Where masks and records of held-out cases are kept: the bundle's, or a candidate's."""
         if not candidate:
@@ -171,7 +183,8 @@ class RunFolder:
         _require_known(settings.arch)
         ours = (
             self.record, self.plan, self.folds, self.store, self.bundle, self.metrics, self.masks,
-            self.judged, *(self.path / config for config in settings.compare),
+            self.judged, self.first_stage.path,
+            *(self.path / config for config in settings.compare),
         )  # fmt: skip
         there = [path.name for path in ours if path.exists()]
         if there:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from medseg.dataset.description import DatasetDescription, read_case, read_case_label
 from medseg.dataset.plan import Plan
-from medseg.dataset.preprocess import Preprocessed, preprocess
+from medseg.dataset.preprocess import Preprocessed
 from medseg.dataset.store import Store, StoredCase
 from medseg.inference.predict import Predictor
 from medseg.inference.window import positions
@@ -45,10 +45,11 @@ def quick_dice(predictor: Predictor, cases: Sequence[StoredCase]) -> tuple[float
     means: list[float] = []
     for case in cases:
         labels = case.labels()
-        ready = Preprocessed(case.image(), labels, case.geometry, case.original)
+        plan = predictor.bundle.plan
+        mask = case.mask() if plan.mask_channels else None
+        ready = Preprocessed(case.image(), labels, case.geometry, case.original, mask)
         classes = predictor.predict_preprocessed(ready)
         if labels is not None:
-            plan = predictor.bundle.plan
             wanted = plan.region_classes or [(n + 1,) for n in range(len(plan.labels))]
             counts = overlaps(classes, labels, wanted, ignored=plan.ignored_class)
             found = [o.dice for o in counts if o.status != "both_empty"]
@@ -85,7 +86,7 @@ class ValidationCost:
         sizes = {name: prod(store.case(name).original.grid_size) for name in ids}
         middle = sorted(ids, key=lambda name: sizes[name])[len(ids) // 2]
         predictor.predict(read_case(description, description.case(middle)))  # compiles all it needs
-        seconds = _time_reading(description, middle, plan, timer)
+        seconds = _time_reading(description, middle, predictor, timer)
         seconds += _time_trials(description, middle, steps, timer)
         per_voxel = seconds / sizes[middle]
         self._case_seconds = {name: per_voxel * sizes[name] for name in ids}
@@ -158,12 +159,14 @@ def _windows(case: StoredCase, plan: Plan) -> int:
     return prod(len(positions(max(n, p), p, plan.window.overlap)) for n, p in axes)
 
 
-def _time_reading(description: DatasetDescription, case_id: str, plan: Plan, timer: Clock) -> float:
-    """Seconds to read and preprocess a case: the second time, when all kernels are loaded."""
+def _time_reading(
+    description: DatasetDescription, case_id: str, predictor: Predictor, timer: Clock
+) -> float:
+    """Seconds to read and prepare a case: the second time, when all kernels are loaded."""
     case, seconds = description.case(case_id), 0.0
     for _ in range(2):
         begin = timer()
-        preprocess(read_case(description, case), None, plan)
+        predictor.configured[0].prepared(read_case(description, case))
         seconds = timer() - begin
     return seconds
 
@@ -181,8 +184,9 @@ def _time_trials(
 def _time_window(predictor: Predictor, plan: Plan, timer: Clock) -> float:
     """Seconds of an image of one window: the shorter of two, after one that warms up."""
     geometry = Geometry.from_spacing((1.0, 1.0, 1.0), plan.window.patch_size)
-    image = np.zeros((plan.network.in_channels, *plan.window.patch_size), np.float32)
-    case = Preprocessed(image, None, geometry, geometry)
+    image = np.zeros((len(plan.channels), *plan.window.patch_size), np.float32)
+    mask = np.zeros(plan.window.patch_size, np.uint8) if plan.mask_channels else None
+    case = Preprocessed(image, None, geometry, geometry, mask)
     seconds = []
     for _ in range(3):
         begin = timer()
