@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from medseg.dataset.folds import Folds
 
 app = typer.Typer(
-    help="Import, check, split and fetch data sets.", no_args_is_help=True, rich_markup_mode=None
+    help="Import, check, split, fetch and export data sets.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _Dataset = Annotated[
@@ -144,6 +146,51 @@ def fetch(
         console.say(f"{folder} (licence: {PUBLIC[name].licence})")
         console.say(f"Next: medseg train {folder} --out run --budget 15m")
         console.result({"folder": str(folder), "licence": PUBLIC[name].licence})
+
+
+@app.command("export")
+def export(
+    dataset: _Dataset,
+    out: Annotated[
+        Path, typer.Option(help="Folder that DatasetXXX_Name is put in, such as nnUNet_raw.")
+    ],
+    layout: Annotated[Literal["nnunet"], typer.Option("--format", help="Whose layout.")] = "nnunet",
+    number: Annotated[
+        int, typer.Option("--id", min=1, max=999, help="The data set's number, XXX.")
+    ] = 501,
+    folds: Annotated[
+        Path | None,
+        typer.Option(help="Folds for splits_final.json; by default folds.json of DATASET."),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Lay out a data set as nnU-Net reads it; files that fit already are linked."""
+    with reporting(as_json=as_json) as console:
+        from medseg.dataset.folds import load_folds
+        from medseg.dataset.importers import open_dataset
+        from medseg.dataset.nnunet_raw import SPLITS, export_nnunet
+
+        description = open_dataset(dataset, progress=console.progress)
+        beside = (dataset if dataset.is_dir() else dataset.parent) / "folds.json"
+        chosen = folds or (beside if beside.is_file() else None)
+        made = None if chosen is None else load_folds(chosen, description)
+        done = export_nnunet(description, out, number=number, folds=made, progress=console.progress)
+        console.say(f"{done.folder}: {done.linked} files linked, {done.written} written")
+        moved = {old: new for old, new in done.values.items() if old != new}
+        if moved:
+            changes = ", ".join(f"{old} becomes {new}" for old, new in moved.items())
+            console.say(f"Label values without a gap, as {layout} wants them: {changes}")
+        if made is not None:
+            console.say(f"Folds: put {SPLITS} into nnUNet_preprocessed/{done.folder.name}/")
+        console.result(
+            {
+                "folder": str(done.folder),
+                "linked": done.linked,
+                "written": done.written,
+                "values": {str(old): new for old, new in done.values.items()},
+                "folds": made.count if made is not None else None,
+            }
+        )
 
 
 def _facts(description: "DatasetDescription") -> dict[str, object]:

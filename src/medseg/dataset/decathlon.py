@@ -41,14 +41,23 @@ def find_decathlon(root: Path) -> DatasetDescription | None:
 
 
 def find_nnunet(root: Path) -> DatasetDescription | None:
-    """nnU-Net raw: `channel_names`, `file_ending`, and images named `CASE_0000`."""
+    """nnU-Net raw: `channel_names`, `file_ending`, and images named `CASE_0000`.
+
+    What nnU-Net has no words for stands in a table "medseg", where medseg wrote the file.
+    """
     table = _table(root)
     if table is None or "channel_names" not in table:
         return None
-    channels = _channels(table, "channel_names")
+    more = table.get("medseg") or {}
+    named = more.get("channels")
+    channels = (
+        tuple(Channel(**one) for one in named) if named else _channels(table, "channel_names")
+    )
     ending = str(table.get("file_ending") or ".nii.gz")
     cases = _listed_by_case(root, table) or _cases_in(root, "imagesTr", channels, ending)
     labels, regions = labels_in(table), regions_in(table)
+    names = {value: name for name, value in more.get("labels", {}).items()}
+    labels = tuple(Label(value=x.value, name=names.get(x.value, x.name)) for x in labels)
     notes: tuple[str, ...] = ()
     if _unions(table) and not regions:
         notes = (

@@ -51,6 +51,7 @@ class _Header:
         offset: Bytes before the first voxel.
         slope: Real value = stored value x slope + intercept.
         geometry: Where the grid lies.
+        is_plain: Whether it has one number for each voxel of three axes, lengths in millimetres.
     """
 
     dtype: np.dtype[Any]
@@ -59,6 +60,7 @@ class _Header:
     slope: float
     intercept: float
     geometry: Geometry
+    is_plain: bool
 
     @property
     def byte_count(self) -> int:
@@ -99,6 +101,17 @@ def read_nifti_geometry(path: Path) -> Geometry:
     """
     with _reading(path) as stream:
         return _parse(stream, path).geometry
+
+
+def is_plain_nifti(path: Path) -> bool:
+    """Whether a file has one number for each voxel of three axes, and its lengths in millimetres.
+
+    Raises:
+        UnreadableFile: If the file is no NIfTI.
+        InvalidGeometry: If its affine describes no place.
+    """
+    with _reading(path) as stream:
+        return _parse(stream, path).is_plain
 
 
 def write_nifti(array: AnyArray, geometry: Geometry, path: Path) -> None:
@@ -187,6 +200,9 @@ def _parse(stream: BinaryIO, path: Path) -> _Header:
         slope=slope,
         intercept=intercept,
         geometry=_geometry_of(header, shape[:3], path),
+        is_plain=int(header["dim"][0]) == 3
+        and dtype.fields is None
+        and int(header["xyzt_units"]) & 7 not in _MM_PER_UNIT,
     )
 
 
