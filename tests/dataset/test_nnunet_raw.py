@@ -1,7 +1,6 @@
 """Export to nnU-Net's raw layout: read back it is the same data set."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -68,7 +67,7 @@ def test_files_that_fit_are_links_and_the_data_set_is_the_same(tmp_path):
     done = exported(there, tmp_path)
     assert done.folder.name == "Dataset007_Small_study"
     assert (done.linked, done.written) == (5, 0)
-    assert os.path.samefile(done.folder / "imagesTr" / "a_0000.nii.gz", cases[0].images[0])
+    assert (done.folder / "imagesTr" / "a_0000.nii.gz").samefile(cases[0].images[0])
     back = open_dataset(done.folder)
     assert without_places(back) == without_places(there)
     assert back.unlabelled[0].images[0].parent.name == "imagesTs"

@@ -59,13 +59,21 @@ class UnitRange(BaseModel):
     scale: float = Field(gt=0)
 
 
-Normalisation = Annotated[ZScore | ClipAndScale | UnitRange, Field(discriminator="kind")]
+class MinMax(BaseModel):
+    """The smallest value of each case and channel becomes 0 and the largest 1, as nnU-Net can."""
+
+    model_config = FROZEN
+
+    kind: Literal["min_max"] = "min_max"
+
+
+Way = ZScore | ClipAndScale | UnitRange | MinMax
+
+Normalisation = Annotated[Way, Field(discriminator="kind")]
 """What is done to one channel."""
 
 
-def normalise(
-    channel: AnyArray, how: ZScore | ClipAndScale | UnitRange, nonzero: Mask | None = None
-) -> npt.NDArray[np.float32]:
+def normalise(channel: AnyArray, how: Way, nonzero: Mask | None = None) -> npt.NDArray[np.float32]:
     """Apply one rule to one channel.
 
     Args:
@@ -81,6 +89,9 @@ def normalise(
     match how:
         case UnitRange():
             values /= np.float32(how.scale)
+        case MinMax():
+            values -= values.min()
+            values /= max(values.max(), np.float32(SMALLEST_STD))
         case ClipAndScale():
             np.clip(values, how.low, how.high, out=values)
             values -= np.float32(how.mean)

@@ -44,6 +44,7 @@ from medseg.specs import (
     WindowSpec,
 )
 from medseg.types import GridSize, SpacingMm
+from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
 from medseg.volume.regions import Regions, classes_of, judged, require_regions, with_ignored
 
@@ -59,6 +60,11 @@ __all__ = [
     "make_plan",
     "save_plan",
 ]
+
+
+_FILE_AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+
+Conventions = Literal["medseg", "nnunet"]
 
 
 class Plan(BaseModel):
@@ -79,6 +85,11 @@ class Plan(BaseModel):
         spacing_mm: Distance between voxels that cases are resampled to, in that order of axes. A
             2D plan resamples I and J only: K keeps the spacing of each case.
         crop_to_nonzero: Whether empty borders are cut off.
+        conventions: Whose rules bring images to this grid and masks back from it; nnU-Net's are in
+            `medseg.space.nnunet`.
+        keeps_axes: Whether I, J and K of a case run as in its file, in the order that `orientation`
+            has: then each of its letters names an axis of the file (R the first, A the second, S
+            the third) and no direction. Networks that nnU-Net has trained see arrays so.
         patch_size: Voxels of a training patch (K = 1 for a 2D plan).
         network: The network.
         loss: What training makes small.
@@ -106,6 +117,8 @@ class Plan(BaseModel):
     orientation: str = Field(pattern="^[RLAPSI]{3}$")
     spacing_mm: SpacingMm
     crop_to_nonzero: bool
+    conventions: Conventions = Field(default="medseg", exclude_if=lambda one: one == "medseg")
+    keeps_axes: bool = Field(default=False, exclude_if=lambda one: not one)
     patch_size: GridSize
     network: NetworkSpec
     loss: LossSpec
@@ -155,6 +168,12 @@ class Plan(BaseModel):
             raise ValueError("a network of a plan gives logits on the grid of its patch")
         return self
 
+    def orientation_of(self, geometry: Geometry) -> str:
+        """Where I, J and K of a case on this grid point to once it is prepared."""
+        if not self.keeps_axes:
+            return self.orientation
+        return "".join(geometry.orientation[_FILE_AXES[letter]] for letter in self.orientation)
+
     @property
     def ignored_class(self) -> int | None:
         """Class index of voxels that do not count: the one after the last label's."""
@@ -187,6 +206,7 @@ class Plan(BaseModel):
         }  # fmt: skip
         if self.ignored_value is not None:
             fields.add("ignored_value")
+        fields |= {"conventions", "keeps_axes"}
         facts = self.model_dump(mode="json", include=fields)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

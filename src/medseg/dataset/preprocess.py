@@ -14,6 +14,7 @@ from medseg.dataset.crop import (
     crop_label_map,
     crop_volume,
     cut,
+    filled,
     name_of,
     nonzero_mask,
     require_finite,
@@ -21,6 +22,7 @@ from medseg.dataset.crop import (
 from medseg.dataset.normalise import ZScore, normalise
 from medseg.dataset.plan import Plan
 from medseg.errors import LabelError, WrongInput
+from medseg.space.nnunet import apart_axis, resample_as_nnunet
 from medseg.space.resample import grid_at_spacing, resample_array, resample_labels
 from medseg.types import IntArray, Mask, SpacingMm
 from medseg.volume.geometry import Geometry
@@ -71,9 +73,10 @@ def preprocess(volume: Volume, label_map: LabelMap | None, plan: Plan) -> Prepro
     """
     _require_channels(volume, plan)
     original = volume.geometry
-    volume = volume.reoriented(plan.orientation)
+    orientation = plan.orientation_of(volume.geometry)
+    volume = volume.reoriented(orientation)
     if label_map is not None:
-        label_map = label_map.reoriented(plan.orientation)
+        label_map = label_map.reoriented(orientation)
         what = f"image and label of {name_of(volume)}"
         volume.geometry.require_same_space(label_map.geometry, what=what)
     require_finite(volume)
@@ -94,24 +97,32 @@ def preprocess(volume: Volume, label_map: LabelMap | None, plan: Plan) -> Prepro
         labels = class_indices(
             _labels_on(label_map, target), plan.labels, ignored_value=plan.ignored_value
         )
-    return Preprocessed(_image_on(image, volume.geometry, target), labels, target, original)
+    on_grid = _image_on(image, volume.geometry, target, plan)
+    return Preprocessed(on_grid, labels, target, original)
 
 
 def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     """The grid that a reoriented and cropped case is resampled to.
 
     A 2D plan keeps the distance between slices; a spacing within `SAME_SPACING` of the plan's is
-    left alone, so that cases stored with rounding are not resampled.
+    left alone, so that cases stored with rounding are not resampled (nnU-Net resamples them, once
+    the grid differs by half a voxel).
     """
-    wanted = list(plan.spacing_mm)
+    nearly = 0.0 if plan.conventions == "nnunet" else SAME_SPACING
+    wanted = list(_spacing(geometry, plan))
     for axis, own in enumerate(geometry.spacing_mm):
-        keeps_slices = plan.config == "2d" and axis == 2
-        if keeps_slices or abs(own / wanted[axis] - 1) <= SAME_SPACING:
+        if abs(own / wanted[axis] - 1) <= nearly:
             wanted[axis] = own
     spacing_mm = (wanted[0], wanted[1], wanted[2])
     if spacing_mm == geometry.spacing_mm:
         return geometry
     return grid_at_spacing(geometry, spacing_mm)
+
+
+def _spacing(geometry: Geometry, plan: Plan) -> SpacingMm:
+    """What a plan wants for a case: a 2D one leaves K as it is."""
+    i, j, k = plan.spacing_mm
+    return (i, j, geometry.spacing_mm[2] if plan.config == "2d" else k)
 
 
 def class_indices(
@@ -158,15 +169,21 @@ def _require_channels(volume: Volume, plan: Plan) -> None:
 
 def _nonzero_if_needed(volume: Volume, plan: Plan) -> Mask | None:
     inside = any(isinstance(how, ZScore) and how.inside_nonzero for how in plan.normalisations)
-    return nonzero_mask(volume) if inside or plan.crop_to_nonzero else None
+    if not (inside or plan.crop_to_nonzero):
+        return None
+    mask = nonzero_mask(volume)
+    return filled(mask) if inside and plan.conventions == "nnunet" else mask
 
 
 def _image_on(
-    image: npt.NDArray[np.float32], source: Geometry, target: Geometry
+    image: npt.NDArray[np.float32], source: Geometry, target: Geometry, plan: Plan
 ) -> npt.NDArray[np.float32]:
     """Cubic; across thick slices linear, so that no overshoot of one slice reaches the next."""
     if target is source:
         return image
+    if plan.conventions == "nnunet":
+        across = apart_axis(source.spacing_mm, _spacing(source, plan))
+        return resample_as_nnunet(image, source, target, across)
     if _thick(source.spacing_mm) or _thick(target.spacing_mm):
         i, j, _ = target.spacing_mm
         in_plane = grid_at_spacing(source, (i, j, source.spacing_mm[2]))

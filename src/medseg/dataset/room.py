@@ -62,7 +62,8 @@ class Room:
             DatasetError: If the machine's whole memory is less.
         """
         geometry = volume.geometry
-        target = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation)), plan)
+        steps = geometry.steps_to(plan.orientation_of(geometry))
+        target = network_grid(geometry.reordered(*steps), plan)
         voxels, prepared = prod(geometry.grid_size), prod(target.grid_size)
         needed = _BYTES_OF_A_CHANNEL * len(volume.array) * (voxels + prepared)
         needed += _BYTES_OF_LABELS * prepared

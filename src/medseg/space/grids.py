@@ -42,12 +42,16 @@ def grid_at_spacing(geometry: Geometry, spacing_mm: SpacingMm) -> Geometry:
             "A spacing is three positive numbers of millimetres.", received=f"{spacing_mm}"
         )
     old = np.asarray(geometry.grid_size)
-    new = np.maximum(1, np.round(old * geometry.spacing_mm / wanted)).astype(int)
-    step = old / new
+    i, j, k = np.maximum(1, np.round(old * geometry.spacing_mm / wanted)).astype(int).tolist()
+    return grid_of_size(geometry, (i, j, k))
+
+
+def grid_of_size(geometry: Geometry, grid_size: GridSize) -> Geometry:
+    """The grid of so many voxels over the same field of view."""
+    step = np.asarray(geometry.grid_size) / np.asarray(grid_size)
     to_old = np.diag([*step, 1.0])
     to_old[:3, 3] = (step - 1) / 2
-    i, j, k = (int(n) for n in new)
-    return Geometry(geometry.affine @ to_old, (i, j, k))
+    return Geometry(geometry.affine @ to_old, grid_size)
 
 
 @dataclass(frozen=True, eq=False)
