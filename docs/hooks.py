@@ -20,9 +20,9 @@ from mkdocs.structure.files import File, Files
 from traitlets.config import Config
 
 COMMANDS = (
-    "", "demo", "info", "convert", "convert-weights", "dataset import", "dataset check",
-    "dataset split", "dataset fetch", "networks", "plan", "train", "predict", "evaluate", "compare",
-    "view", "report",
+    "", "demo", "info", "convert", "convert-weights", "import-nnunet", "dataset import",
+    "dataset check", "dataset split", "dataset fetch", "dataset export", "networks", "plan",
+    "train", "predict", "evaluate", "compare", "view", "report",
 )  # fmt: skip
 PLACE = "<!-- commands -->"
 LAYERS = re.compile(r"<!-- layers (\w+) -->")

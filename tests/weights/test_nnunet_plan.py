@@ -115,7 +115,7 @@ def with_architecture(**arguments):
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        (altered(normalization_schemes=["RescaleTo01Normalization"] * 2), "Rescale"),
+        (altered(normalization_schemes=["OwnNormalization"] * 2), "OwnNormalization"),
         (altered(previous_stage="3d_lowres"), "cascade"),
         (altered(inherits_from="nowhere"), "no 'nowhere'"),
         (with_architecture(norm_op="torch.nn.BatchNorm3d"), "BatchNorm3d"),

@@ -12,6 +12,7 @@ from medseg.cli import (
     dataset,
     demo,
     evaluate,
+    import_nnunet,
     info,
     networks,
     plan,
@@ -52,6 +53,7 @@ app.command("demo")(demo.demo)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
 app.command("convert-weights")(convert_weights.convert_weights)
+app.command("import-nnunet")(import_nnunet.import_nnunet)
 app.add_typer(dataset.app, name="dataset")
 app.command("networks")(networks.networks)
 app.command("plan")(plan.plan)

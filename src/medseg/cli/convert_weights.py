@@ -10,6 +10,7 @@ import typer
 from medseg.cli.console import Console, reporting
 
 if TYPE_CHECKING:
+    from medseg.dataset.plan import Plan
     from medseg.types import SpacingMm
     from medseg.weights import Conversion
 
@@ -64,7 +65,7 @@ def convert_weights(
         from medseg.weights.convert import convert
         from medseg.weights.surroundings import Wishes
 
-        _require_own_place(out)
+        require_own_place(out)
         wishes = Wishes(
             plan=None if plan is None else load_plan(plan),
             labels=None if labels is None else tuple(x.strip() for x in labels.split(",")),
@@ -84,11 +85,12 @@ def convert_weights(
         save_bundle(done.bundle, out)
         if save_plan is not None:
             write_plan(done.bundle.plan, save_plan)
-        _say(console, done, out)
-        console.result(_facts(done, out))
+        say_conversion(console, done, out)
+        console.result(conversion_facts(done, out))
 
 
-def _say(console: Console, done: "Conversion", out: Path) -> None:
+def say_conversion(console: Console, done: "Conversion", out: Path) -> None:
+    """What became of the tensors, and what the bundle is, for people."""
     members = len(done.bundle.members)
     console.say(f"Names of {done.origin}: {done.taken} tensors" + (f" x {members}" * (members > 1)))
     _say_names(console, "carry no weight of the network", done.dead, _SHOWN_DEAD)
@@ -97,8 +99,14 @@ def _say(console: Console, done: "Conversion", out: Path) -> None:
     shown = done.bundle.plan
     spacing = " x ".join(f"{mm:.4g}" for mm in shown.spacing_mm)
     labels = ", ".join(label.name for label in shown.labels)
-    console.say(f"Axes {shown.orientation}, spacing {spacing} mm, labels {labels}")
+    axes = f"as in each file, order {_file_axes(shown)}" if shown.keeps_axes else shown.orientation
+    console.say(f"Axes {axes}, spacing {spacing} mm, labels {labels}")
     console.say(f"Bundle: {out}")
+
+
+def _file_axes(plan: "Plan") -> str:
+    """Which axes of a file I, J and K are: "x y z"."""
+    return " ".join("xxyyzz"["RLAPSI".index(letter)] for letter in plan.orientation)
 
 
 def _say_names(console: Console, what: str, names: tuple[str, ...], shown: int = _SHOWN) -> None:
@@ -108,7 +116,8 @@ def _say_names(console: Console, what: str, names: tuple[str, ...], shown: int =
         console.say(f"{len(names)} {what}: {', '.join(names[:shown])}{more}")
 
 
-def _facts(done: "Conversion", out: Path) -> dict[str, Any]:
+def conversion_facts(done: "Conversion", out: Path) -> dict[str, Any]:
+    """The same for programs."""
     return {
         "bundle": str(out),
         "origin": done.origin,
@@ -132,7 +141,7 @@ def _spacing_of(text: str) -> "SpacingMm":
     return (i, j, k)
 
 
-def _require_own_place(out: Path) -> None:
+def require_own_place(out: Path) -> None:
     """A bundle replaces a bundle, and nothing else."""
     from medseg.bundle import DESCRIPTION_FILE
     from medseg.errors import CannotWrite

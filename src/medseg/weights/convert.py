@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -33,6 +33,9 @@ _TURNABLE = ("plain_unet", "resenc_unet", "mednext", "attention_unet")
 _UNSEEN = {"transunet": ("heads", "grid", "dropout"), "unetr": ("heads", "dropout")}
 """Settings that no shape tells, or (`grid`) that positions are interpolated to."""
 
+_HEAVY = ("optimizer_state",)
+"""What is not kept of a checkpoint: as large as the weights themselves."""
+
 _SEED, _FEW_NAMES = 0, 5
 
 
@@ -48,6 +51,7 @@ class Conversion:
         homeless: Names of theirs that have no home in our network.
         fresh: Names of ours that nothing was found for; they are as before a training.
         reason: Why they are, for people; empty where there are none.
+        facts: What lay beside the tensors of each checkpoint.
     """
 
     bundle: Bundle
@@ -57,6 +61,7 @@ class Conversion:
     homeless: tuple[str, ...]
     fresh: tuple[str, ...]
     reason: str
+    facts: tuple[Mapping[str, Any], ...] = ()
 
 
 def convert(
@@ -90,6 +95,7 @@ def convert(
     wishes = wishes or Wishes()
     plan: Plan | None = None
     members: list[Mapping[str, Tensor]] = []
+    facts: list[Mapping[str, Any]] = []
     with progress.task("Converting", len(paths)) as task:
         for path in paths:
             checkpoint = read_checkpoint(path)
@@ -110,6 +116,7 @@ def convert(
             plan = plan or surrounding
             filled, reason = _filled(state, origin, spec, plan.network, allow_missing=allow_missing)
             members.append(_completed(filled, plan.network))
+            facts.append({k: v for k, v in checkpoint.facts.items() if k not in _HEAVY})
             task.advance()
     if plan is None:
         raise WrongCheckpoint("A bundle has a network.", received="no checkpoint")
@@ -121,6 +128,7 @@ def convert(
         homeless=filled.homeless,
         fresh=filled.missing,
         reason=reason,
+        facts=tuple(facts),
     )
 
 
@@ -179,7 +187,7 @@ def _plan(
 ) -> Plan:
     base = wishes.plan
     if base is None and nnunet is not None:
-        base = nnunet_plan(nnunet, spec, wishes.orientation or "RAS")
+        base = nnunet_plan(nnunet, spec, wishes.orientation)
         wishes = replace(wishes, orientation=None)
     return plan_around(spec, base, wishes, name=checkpoint.path.stem, sees_rows=origin.sees_rows)
 

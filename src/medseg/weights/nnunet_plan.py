@@ -19,7 +19,7 @@ from medseg.dataset.decathlon import labels_in, regions_in
 from medseg.dataset.description import Channel
 from medseg.dataset.explain import Reason
 from medseg.dataset.frame import Config
-from medseg.dataset.normalise import ClipAndScale, UnitRange, ZScore
+from medseg.dataset.normalise import ClipAndScale, MinMax, UnitRange, Way, ZScore
 from medseg.dataset.plan import Plan
 from medseg.errors import WrongCheckpoint
 from medseg.specs import LossSpec, NetworkSpec
@@ -54,40 +54,57 @@ class NNUNet:
 
 
 def find_nnunet(checkpoint: Checkpoint) -> NNUNet | None:
-    """What nnU-Net wrote into the checkpoint or beside it; None if it is not nnU-Net's.
+    """What nnU-Net wrote beside the checkpoint or into it; None if it is not nnU-Net's.
+
+    Files beside it count first, as they do for nnU-Net's own prediction.
 
     Raises:
         WrongCheckpoint: If files beside it cannot be read.
     """
     given = checkpoint.facts.get("init_args")
+    given = given if isinstance(given, Mapping) else {}
     mirrors = checkpoint.facts.get("inference_allowed_mirroring_axes")
     axes = None if mirrors is None else tuple(int(axis) for axis in mirrors)
-    if isinstance(given, Mapping) and isinstance(given.get("plans"), Mapping):
-        dataset, name = given.get("dataset_json"), str(given.get("configuration"))
-        if isinstance(dataset, Mapping):
-            return NNUNet(given["plans"], dataset, name, axes)
     for folder in list(checkpoint.path.resolve().parents)[:2]:
         plans, dataset = folder / "plans.json", folder / "dataset.json"
         found = re.search(r"__(2d|3d_\w+)$", folder.name)
-        if plans.is_file() and dataset.is_file() and found:
-            return NNUNet(_json(plans), _json(dataset), found[1], axes)
+        name = given.get("configuration") or (found[1] if found else None)
+        if plans.is_file() and dataset.is_file() and name:
+            return NNUNet(read_json(plans), read_json(dataset), str(name), axes)
+    inside, facts = given.get("plans"), given.get("dataset_json")
+    if isinstance(inside, Mapping) and isinstance(facts, Mapping):
+        return NNUNet(inside, facts, str(given.get("configuration")), axes)
     return None
 
 
-def nnunet_plan(nnunet: NNUNet, spec: NetworkSpec, orientation: str) -> Plan:
+def kind_of(nnunet: NNUNet) -> str:
+    """Which of our kinds of network nnU-Net trained.
+
+    Raises:
+        WrongCheckpoint: If none of them.
+    """
+    name = _class_name(_configuration(nnunet.plans, nnunet.configuration))
+    if name not in _KINDS:
+        raise _unlike(f"networks {' and '.join(_KINDS)}", name or "a network without a name")
+    return _KINDS[name]
+
+
+def nnunet_plan(nnunet: NNUNet, spec: NetworkSpec, orientation: str | None) -> Plan:
     """The plan of a network that nnU-Net trained.
 
     Args:
         nnunet: What nnU-Net wrote.
         spec: The network, its axes I, J, K.
-        orientation: Where x, y, z of the training files point to; nnU-Net does not say.
+        orientation: Where x, y, z of the training files point to; nnU-Net does not say. None: each
+            case is seen as it lies in its file, as nnU-Net sees it.
 
     Raises:
         WrongCheckpoint: If nnU-Net did something that has no place in a plan.
         PlanError: If network and plans do not fit together.
     """
     settings = _configuration(nnunet.plans, nnunet.configuration)
-    _require_known_network(nnunet, settings, spec)
+    _require_known_network(settings, spec)
+    _require_own_ways(nnunet.plans, settings)
     is_2d = spec.dims == 2
     patch = _turned(settings["patch_size"], fill=1 if is_2d else None)
     spacing = _turned(settings["spacing"], fill=_slice_spacing(nnunet) if is_2d else None)
@@ -112,7 +129,9 @@ def nnunet_plan(nnunet: NNUNet, spec: NetworkSpec, orientation: str) -> Plan:
             **structures,
             "ignored_value": nnunet.dataset.get("labels", {}).get(IGNORED_NAME),
             "normalisations": _normalisations(nnunet, settings),
-            "orientation": _orientation(nnunet, orientation),
+            "orientation": _orientation(nnunet, orientation or "RAS"),
+            "keeps_axes": orientation is None and not _turns_cases(nnunet),
+            "conventions": "nnunet",
             "spacing_mm": spacing,
             "crop_to_nonzero": True,
             "patch_size": patch,
@@ -146,14 +165,22 @@ def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     return settings
 
 
-def _require_known_network(nnunet: NNUNet, settings: Mapping[str, Any], spec: NetworkSpec) -> None:
+def _class_name(settings: Mapping[str, Any]) -> str:
+    """Name of the network's class; before 2.3 it stood alone."""
+    architecture = settings.get("architecture")
+    if isinstance(architecture, Mapping):
+        return str(architecture.get("network_class_name", "")).rpartition(".")[2]
+    return str(settings.get("UNet_class_name", ""))
+
+
+def _require_known_network(settings: Mapping[str, Any], spec: NetworkSpec) -> None:
     """Pass if the settings that no tensor shows are those of our networks."""
+    name = _class_name(settings)
+    if name and _KINDS.get(name) != spec.kind:
+        raise _unlike(f"networks {' and '.join(_KINDS)}", name)
     architecture = settings.get("architecture")
     if not isinstance(architecture, Mapping):
         return
-    name = str(architecture.get("network_class_name", "")).rpartition(".")[2]
-    if _KINDS.get(name) != spec.kind:
-        raise _unlike(f"networks {' and '.join(_KINDS)}", name)
     arguments = architecture.get("arch_kwargs", {})
     norm, act = str(arguments.get("norm_op")), str(arguments.get("nonlin"))
     norm_arguments = arguments.get("norm_op_kwargs") or {}
@@ -161,6 +188,27 @@ def _require_known_network(nnunet: NNUNet, settings: Mapping[str, Any], spec: Ne
         raise _unlike("instance normalisation and LeakyReLU", f"{norm} and {act}")
     if float(norm_arguments.get("eps", 1e-5)) != 1e-5:
         raise _unlike("an epsilon of 1e-5", str(norm_arguments))
+    slope = float((arguments.get("nonlin_kwargs") or {}).get("negative_slope", 0.01))
+    if slope != 0.01:
+        raise _unlike("a LeakyReLU of slope 0.01", f"a slope of {slope:g}")
+
+
+def _require_own_ways(plans: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Pass if images and logits are resampled as nnU-Net's own plans have it."""
+    known = {"preprocessor_name": "DefaultPreprocessor"}
+    for what, order in (("data", 3), ("probabilities", 1)):
+        key = f"resampling_fn_{what}"
+        known[key] = "resample_data_or_seg_to_shape"
+        given = settings.get(f"{key}_kwargs") or {}
+        wanted = {"is_seg": False, "order": order, "order_z": 0, "force_separate_z": None}
+        unlike = {name: value for name, value in given.items() if wanted.get(name, ...) != value}
+        if unlike:
+            raise _unlike(f"resampling of {what} by {wanted}", str(unlike))
+    for key, name in known.items():
+        if settings.get(key, name) != name:
+            raise _unlike(f"{name} as {key}", str(settings[key]))
+    if plans.get("label_manager", "LabelManager") != "LabelManager":
+        raise _unlike("its own LabelManager", str(plans["label_manager"]))
 
 
 def _channels(dataset: Mapping[str, Any]) -> tuple[Channel, ...]:
@@ -181,7 +229,7 @@ def _structures(dataset: Mapping[str, Any]) -> dict[str, Any]:
     named = {
         name: value for name, value in dataset.get("labels", {}).items() if name != IGNORED_NAME
     }
-    if not any(isinstance(value, list | tuple) for value in named.values()):
+    if not any(isinstance(value, list | tuple) and len(value) > 1 for value in named.values()):
         return {"labels": _labels(named)}
     regions = regions_in(dataset)
     if not regions:
@@ -190,17 +238,18 @@ def _structures(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(named: Mapping[str, Any]) -> Labels:
-    values = sorted(((int(value), str(name)) for name, value in named.items()))
+    alone = {name: value[0] if isinstance(value, list) else value for name, value in named.items()}
+    values = sorted((int(value), str(name)) for name, value in alone.items())
     return tuple(Label(value=value, name=name[:64]) for value, name in values if value)
 
 
-def _normalisations(
-    nnunet: NNUNet, settings: Mapping[str, Any]
-) -> tuple[ZScore | ClipAndScale | UnitRange, ...]:
+def _normalisations(nnunet: NNUNet, settings: Mapping[str, Any]) -> tuple[Way, ...]:
     schemes = settings["normalization_schemes"]
     masks = settings.get("use_mask_for_norm") or [False] * len(schemes)
-    known = nnunet.plans.get("foreground_intensity_properties_per_channel", {})
-    ways: list[ZScore | ClipAndScale | UnitRange] = []
+    known = nnunet.plans.get("foreground_intensity_properties_per_channel") or nnunet.plans.get(
+        "foreground_intensity_properties_by_modality", {}
+    )
+    ways: list[Way] = []
     for channel, (scheme, inside) in enumerate(zip(schemes, masks, strict=True)):
         match scheme:
             case "ZScoreNormalization":
@@ -217,10 +266,12 @@ def _normalisations(
                 )
             case "RGBTo01Normalization":
                 ways.append(UnitRange(scale=255))
+            case "RescaleTo01Normalization":
+                ways.append(MinMax())
             case "NoNormalization":
                 ways.append(UnitRange(scale=1))
             case _:
-                raise _unlike("z-scores, CT, RGB or untouched intensities", str(scheme))
+                raise _unlike("z-scores, CT, RGB, rescaled or untouched intensities", str(scheme))
     return tuple(ways)
 
 
@@ -231,6 +282,11 @@ def _orientation(nnunet: NNUNet, orientation: str) -> str:
     order = [int(axis) for axis in nnunet.plans.get("transpose_forward", (0, 1, 2))]
     arrays = orientation[::-1]
     return "".join(arrays[axis] for axis in reversed(order))
+
+
+def _turns_cases(nnunet: NNUNet) -> bool:
+    """Whether nnU-Net itself brings each case to one orientation (RAS) when it reads it."""
+    return str(nnunet.plans.get("image_reader_writer", "")).endswith("WithReorient")
 
 
 def _slice_spacing(nnunet: NNUNet) -> float:
@@ -244,7 +300,12 @@ def _turned(axes: Any, *, fill: float | None) -> tuple[Any, ...]:
     return (*turned[:2], fill) if fill is not None else turned
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A table of JSON that nnU-Net wrote; empty where it is none.
+
+    Raises:
+        WrongCheckpoint: If it is no JSON.
+    """
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
