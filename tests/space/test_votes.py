@@ -6,7 +6,7 @@ import pytest
 from medseg.errors import InvalidGeometry
 from medseg.space.grids import grid_at_spacing
 from medseg.space.resample import resample_array
-from medseg.space.votes import TopClasses, vote, vote_together
+from medseg.space.votes import SLOTS, TopClasses, vote, vote_together
 from medseg.volume.geometry import Geometry
 
 GRID = Geometry(np.diag([1.0, 1.0, 2.0, 1.0]), (4, 5, 3))
@@ -47,7 +47,7 @@ def test_empty_slots_elect_background():
 
 
 def test_many_classes_need_no_more_slots():
-    few, many = TopClasses.empty(5, GRID), TopClasses.empty(256, GRID)
+    few, many = TopClasses.empty(SLOTS + 1, GRID), TopClasses.empty(256, GRID)
     assert few.weights.nbytes + few.classes.nbytes == many.weights.nbytes + many.classes.nbytes
     assert TopClasses.empty(257, GRID).classes.dtype == np.uint16
 

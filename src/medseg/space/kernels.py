@@ -150,11 +150,12 @@ def _common(a, b, c, d, out):
 
 
 @compiled
-def _elect(first, classes, weights, low, high, part, corners, found, total):
+def _elect(first, classes, weights, relative, low, high, part, corners, found, total):
     """The class of the largest trilinear weight among eight neighbours.
 
     Without `weights` each neighbour gives its whole share to its label in `first`, and of equals
-    the label met first in the order of `corners` wins; with them the smaller class does.
+    the label met first in the order of `corners` wins; with them the smaller class does. If
+    `relative`, the weights of a voxel count from its smallest one up.
     """
     count = 0
     for corner in range(8):
@@ -169,10 +170,14 @@ def _elect(first, classes, weights, low, high, part, corners, found, total):
         if weights is None:
             count = _tally(found, total, count, first[i, j, k], share)
         else:
+            least = 0.0
+            if relative:
+                least = np.inf
+                for s in range(classes.shape[0]):
+                    least = min(least, weights[s, i, j, k])
             for s in range(classes.shape[0]):
-                count = _tally(
-                    found, total, count, classes[s, i, j, k], share * weights[s, i, j, k]
-                )
+                worth = share * (weights[s, i, j, k] - least)
+                count = _tally(found, total, count, classes[s, i, j, k], worth)
     best = 0
     for n in range(1, count):
         tied = weights is not None and total[n] == total[best]
@@ -193,7 +198,7 @@ def _tally(found, total, count, number, share):
 
 
 @compiled
-def vote_aligned(first, classes, weights, lows, parts, corners, out):
+def vote_aligned(first, classes, weights, relative, lows, parts, corners, out):
     """Elect each voxel of a grid whose axes are those of the source.
 
     Where all eight neighbours have one heaviest class it is the heaviest of their mixture too,
@@ -203,6 +208,7 @@ def vote_aligned(first, classes, weights, lows, parts, corners, out):
         first: Heaviest class of each voxel, or a label map; (I, J, K).
         classes: Class of each slot, (S, I, J, K).
         weights: Weight of each slot, (S, I, J, K), or None for a label map.
+        relative: Whether the weights of a voxel count from its smallest one up.
         lows: For each axis: index of the lower neighbour, -1 outside; three of (i,), (j,), (k,).
         parts: For each axis: share of the upper neighbour, 0 to 1.
         corners: Whether a corner takes the upper neighbour along each axis, (8, 3), in the order
@@ -238,19 +244,20 @@ def vote_aligned(first, classes, weights, lows, parts, corners, out):
                     out[i, j, k] = common[k0]
                 else:
                     out[i, j, k] = _elect(
-                        first, classes, weights, (i0, j0, k0), (i1, j1, k1),
+                        first, classes, weights, relative, (i0, j0, k0), (i1, j1, k1),
                         (part0[i], part1[j], part2[k]), corners, found, total,
                     )  # fmt: skip
 
 
 @compiled
-def vote_rotated(first, classes, weights, matrix, step, corners, out):
+def vote_rotated(first, classes, weights, relative, matrix, step, corners, out):
     """Elect each voxel of any grid: as `vote_aligned`, with `matrix` from out to source index.
 
     Args:
         first: Heaviest class of each voxel, or a label map; (I, J, K).
         classes: Class of each slot, (S, I, J, K).
         weights: Weight of each slot, (S, I, J, K), or None for a label map.
+        relative: Whether the weights of a voxel count from its smallest one up.
         matrix: Index on `out` -> index on the source, (4, 4).
         step: Positions are rounded to multiples of this.
         corners: Whether a corner takes the upper neighbour along each axis, (8, 3), in the order
@@ -270,7 +277,7 @@ def vote_rotated(first, classes, weights, matrix, step, corners, out):
                     out[i, j, k] = 0
                     continue
                 out[i, j, k] = _elect(
-                    first, classes, weights, (i0, j0, k0),
+                    first, classes, weights, relative, (i0, j0, k0),
                     (min(i0 + 1, ni - 1), min(j0 + 1, nj - 1), min(k0 + 1, nk - 1)),
                     (fi, fj, fk), corners, found, total,
                 )  # fmt: skip

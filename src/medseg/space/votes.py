@@ -1,27 +1,45 @@
 """Which class a voxel belongs to, decided on another grid by a trilinear vote of its neighbours.
 
-Interpolating the probabilities of N classes takes N volumes. Here each voxel keeps its few
-heaviest classes only, so the memory does not grow with N, and the vote counts out only the voxels
-whose eight neighbours disagree.
+Interpolating the logits of N classes takes N volumes. Here each voxel keeps its few heaviest
+classes only, so the memory does not grow with N, and the vote counts out only the voxels whose
+eight neighbours disagree.
+
+The largest interpolated logit is that of the largest interpolated log-probability, since these
+differ in each voxel by what is the same for all classes. Where weights are such, a class without a
+slot counts as much as the smallest that has one, which is the most that it can have been.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from medseg.errors import InvalidGeometry
 from medseg.space.grids import STEP, Mapping
 from medseg.space.kernels import add_mixtures, heaviest_class, vote_aligned, vote_rotated
-from medseg.types import AnyArray, FloatArray, IntArray
+from medseg.types import AnyArray, FloatArray, GridSize, IntArray
 from medseg.volume.geometry import Geometry
 
-SLOTS = 4
-"""Classes kept for each voxel: at a meeting of organs three to four compete, hardly ever more."""
+SLOTS = 8
+"""Classes kept for each voxel: at a meeting of organs three to four compete, and on another grid
+those of eight neighbours do (bench/slots.py)."""
 
 _VOXELS_AT_ONCE = 1 << 16
 """Voxels on which opinions differ that are counted out together."""
+
+
+class Evidence(NamedTuple):
+    """How weights came of logits; see `medseg.inference.evidence`.
+
+    Attributes:
+        activation: What would have made probabilities of the logits.
+        depth: How many nats below certainty the weight is 0.
+    """
+
+    activation: Literal["softmax", "sigmoid"]
+    depth: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +50,7 @@ class TopClasses:
         classes: Class of each slot, shape (S, I, J, K), uint8 or uint16.
         weights: Its weight, float32, shape (S, I, J, K), not negative; 0 is an empty slot.
         geometry: Where the grid (I, J, K) lies.
+        evidence: How the weights came of logits; None where they are probabilities.
 
     Raises:
         InvalidGeometry: If shapes and types do not fit together.
@@ -40,6 +59,7 @@ class TopClasses:
     classes: IntArray
     weights: FloatArray
     geometry: Geometry
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         shape = self.classes.shape
@@ -54,7 +74,14 @@ class TopClasses:
             )
 
     @classmethod
-    def empty(cls, count: int, geometry: Geometry, *, slots: int = SLOTS) -> "TopClasses":
+    def empty(
+        cls,
+        count: int,
+        geometry: Geometry,
+        *,
+        slots: int = SLOTS,
+        evidence: Evidence | None = None,
+    ) -> "TopClasses":
         """Slots for `count` classes without any weight yet, to be filled by `kernels.add_window`.
 
         With at most `slots` classes there is a slot for each, and slot n is class n.
@@ -64,15 +91,28 @@ class TopClasses:
         classes = np.zeros((kept, *geometry.grid_size), kind)
         if count <= slots:
             classes += np.arange(kept, dtype=kind).reshape(-1, 1, 1, 1)
-        return cls(classes, np.zeros(classes.shape, np.float32), geometry)
+        return cls(classes, np.zeros(classes.shape, np.float32), geometry, evidence)
+
+    def cropped(self, start: GridSize, size: GridSize) -> "TopClasses":
+        """The part inside a box, without a copy."""
+        i, j, k = (slice(s, s + n) for s, n in zip(start, size, strict=True))
+        geometry = self.geometry.cropped(start, size)
+        return TopClasses(
+            self.classes[:, i, j, k], self.weights[:, i, j, k], geometry, self.evidence
+        )
+
+    def contiguous(self) -> "TopClasses":
+        """The same in one piece of memory, for which the loops are compiled."""
+        classes, weights = np.ascontiguousarray(self.classes), np.ascontiguousarray(self.weights)
+        return TopClasses(classes, weights, self.geometry, self.evidence)
 
 
 def vote(top: TopClasses, target: Geometry) -> IntArray:
     """The class of the largest trilinearly interpolated weight at each voxel of `target`.
 
-    Equal to the arg-max of all classes' interpolated weights if there is a slot for each class;
-    of equals the smaller class wins. Between the outermost voxel centres and their outer faces
-    the weights are those of the nearest centres.
+    Equal to the arg-max of all classes' interpolated weights, or logits, if there is a slot for
+    each class; of equals the smaller class wins. Between the outermost voxel centres and their
+    outer faces the weights are those of the nearest centres.
 
     Args:
         top: The heaviest classes on their grid.
@@ -84,7 +124,9 @@ def vote(top: TopClasses, target: Geometry) -> IntArray:
     first = heaviest_class(top.classes, top.weights)
     if target.same_space(top.geometry):
         return np.asarray(first)
-    return elect(first, top.classes, top.weights, Mapping(top.geometry, target))
+    relative = top.evidence is not None and top.evidence.activation == "softmax"
+    mapping = Mapping(top.geometry, target)
+    return elect(first, top.classes, top.weights, mapping, relative=relative)
 
 
 def vote_together(tops: Sequence[TopClasses], target: Geometry) -> IntArray:
@@ -95,7 +137,8 @@ def vote_together(tops: Sequence[TopClasses], target: Geometry) -> IntArray:
     beyond the opinions themselves, with their number.
 
     Args:
-        tops: What each says, on its own grid. Outside of it, it says background with weight 1.
+        tops: What each says, on its own grid: several of them say probabilities. Outside of its
+            grid, each says background with weight 1.
         target: Any grid.
 
     Returns:
@@ -123,7 +166,12 @@ def _heaviest_sum(tops: Sequence[TopClasses], target: Geometry, voxels: IntArray
 
 
 def elect(
-    first: IntArray, classes: IntArray, weights: FloatArray | None, mapping: Mapping
+    first: IntArray,
+    classes: IntArray,
+    weights: FloatArray | None,
+    mapping: Mapping,
+    *,
+    relative: bool = False,
 ) -> IntArray:
     """Vote on the target grid of `mapping`; for a label map `weights` is None.
 
@@ -133,6 +181,7 @@ def elect(
         weights: Shape (S, I, J, K), or None: each voxel gives its whole weight to its label, and
             of equals the label that lies further to the right, then anterior, then superior wins.
         mapping: From the target to the grid of these arrays.
+        relative: Whether the weights of a voxel count from its smallest one up.
 
     Returns:
         Classes in the type of `first`, in the shape of the target; 0 outside the source.
@@ -140,12 +189,12 @@ def elect(
     corners = _corners(mapping)
     if not mapping.is_aligned:
         out: AnyArray = np.empty(mapping.target.grid_size, first.dtype)
-        vote_rotated(first, classes, weights, mapping.matrix, STEP, corners, out)
+        vote_rotated(first, classes, weights, relative, mapping.matrix, STEP, corners, out)
         return out
     tables = [_neighbours(mapping, axis) for axis in range(3)]
     lows, parts = zip(*tables, strict=True)
     out = np.empty(mapping.aligned_size, first.dtype)
-    vote_aligned(first, classes, weights, lows, parts, corners, out)
+    vote_aligned(first, classes, weights, relative, lows, parts, corners, out)
     return np.asarray(out.transpose(np.argsort(mapping.partners)))
 
 
