@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes
 
 from medseg.dataset.crop import (
     bounding_box,
     crop_label_map,
     crop_volume,
+    filled,
     nonzero_mask,
     require_finite,
 )
@@ -56,3 +58,15 @@ def test_values_pass_as_long_as_float32_holds_their_squares():
     for large in (-1.1e18, 1.7e308):
         with pytest.raises(DatasetError, match="8 voxels of 8"):
             require_finite(Volume(np.full((1, 2, 2, 2), large), geometry))
+
+
+def test_holes_are_filled_and_what_reaches_the_border_is_not():
+    mask = np.zeros((5, 5, 5), bool)
+    mask[1:4, 1:4, 1:4] = True
+    mask[2, 2, 2] = False
+    assert np.array_equal(filled(mask), binary_fill_holes(mask))
+    assert filled(mask)[2, 2, 2]
+    mask[2, 2, 3] = False
+    assert np.array_equal(filled(mask), mask)
+    assert not filled(np.zeros((3, 3, 1), bool)).any()
+    assert filled(np.ones((3, 3, 1), bool)).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medseg.dataset.normalise import ClipAndScale, UnitRange, ZScore, normalise
+from medseg.dataset.normalise import ClipAndScale, MinMax, UnitRange, ZScore, normalise
 
 
 def noise(seed=0, shape=(5, 6, 7)):
@@ -58,3 +58,9 @@ def test_the_file_s_values_are_left_alone(how):
     before = channel.copy()
     normalise(channel, how)
     np.testing.assert_array_equal(channel, before)
+
+
+def test_the_range_of_a_case_becomes_0_to_1():
+    channel = np.array([[[-5.0, 0.0, 15.0]]], np.float32)
+    assert normalise(channel, MinMax()).ravel().tolist() == [0.0, 0.25, 1.0]
+    assert not normalise(np.full((2, 2, 2), 7.0, np.float32), MinMax()).any()

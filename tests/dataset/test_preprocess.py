@@ -195,3 +195,36 @@ def test_ignored_voxels_become_the_class_after_the_last(phantom):
     np.testing.assert_array_equal(ready.labels[3:], labels.array[3:])
     with pytest.raises(LabelError, match="structures of the plan only"):
         preprocess(volume, scribbled, make_test_plan())
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SLA"])
+def test_axes_may_be_those_of_the_file(phantom, orientation):
+    plan = make_test_plan(keeps_axes=True, conventions="nnunet", orientation="RSA")
+    volume, labels = phantom(0)
+    case = preprocess(volume.reoriented(orientation), labels.reoriented("RAS"), plan)
+    letters = [orientation[0], orientation[2], orientation[1]]
+    assert case.geometry.orientation == "".join(letters)
+
+
+def test_black_voxels_within_a_head_count_by_nnu_net_s_conventions():
+    array = np.zeros((1, 6, 6, 6), np.float32)
+    array[0, 1:5, 1:5, 1:5] = np.arange(64, dtype=np.float32).reshape(4, 4, 4) + 1
+    array[0, 2, 2, 2] = 0
+    volume = Volume(array, Geometry(np.eye(4), (6, 6, 6)), ("image",))
+    ways = (ZScore(inside_nonzero=True),)
+    facts = {"normalisations": ways, "crop_to_nonzero": False, "spacing_mm": (1.0, 1.0, 1.0)}
+    ours = preprocess(volume, None, make_test_plan(**facts)).image[0]
+    theirs = preprocess(volume, None, make_test_plan(**facts, conventions="nnunet")).image[0]
+    inside = array[0, 1:5, 1:5, 1:5]
+    assert ours[2, 2, 2] == 0
+    assert theirs[2, 2, 2] == pytest.approx((0 - inside.mean()) / inside.std(), abs=1e-5)
+    assert theirs[0, 0, 0] == 0
+
+
+def test_nnu_net_resamples_what_differs_by_rounding():
+    size = (150, 12, 8)
+    volume = Volume(np.ones((1, *size), np.float32), Geometry(np.eye(4), size), ("image",))
+    near = {"spacing_mm": (1.004, 1.0, 1.0)}
+    assert preprocess(volume, None, make_test_plan(**near)).geometry.grid_size == size
+    moved = preprocess(volume, None, make_test_plan(**near, conventions="nnunet"))
+    assert moved.geometry.grid_size == (149, 12, 8)
