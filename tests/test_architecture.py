@@ -49,9 +49,10 @@ GATES = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "nibabel": ("volume/",),
+    "av": ("volume/video.py",),
     "matplotlib": ("report/",),
     "plotly": ("report/",),
-    "skimage": ("metrics/", "report/"),
+    "skimage": ("metrics/", "report/", "volume/dicom_contours.py"),
     "fast_simplification": ("report/",),
 }
 TORCH_FLOOR = 4

@@ -6,6 +6,7 @@
     - UnknownFormat          no reader or writer for it
     - MissingPath            nothing is there
     - CannotWrite            no permission, no space, or a folder in the way
+    - BrokenFrame            a frame of a sequence that cannot be decoded, or has another size
   + GeometryError            where voxels lie in the patient
     - InvalidGeometry        an affine or a grid that describes no place
     - DifferentSpace         two images that must share a grid do not
@@ -14,11 +15,14 @@
     - MissingGeometry        no position, orientation or pixel spacing
     - MissingSlice           a gap between the slices
     - UnevenSlices           slice distances differ, and not by whole slices
-    - TiltedSeries           slices shifted along their own plane (gantry tilt)
-    - DuplicateSlices        two slices at one position
+    - TiltedSeries           slices shifted along their own plane, as no gantry tilts
+    - DuplicateSlices        two different slices at one position
+    - ConflictingFiles       two files of one identifier with different images
     - MixedSeries            several series, frames of reference, sizes or orientations
     - UndecodablePixels      pixel data that no installed decoder reads
+    - MissingUptake          PET without weight, dose or times: no uptake values (SUV)
     - InvalidSegmentation    a DICOM-SEG that cannot be written or read back
+    - InvalidStructures      an RTSTRUCT that cannot be written or read back
   + LabelError               label values, names or types that contradict each other
   + DatasetError             a folder that is no data set
     - FaultyDataset          a data set with faults, each of them listed
@@ -28,6 +32,10 @@
     - CorruptBundle          weights or description changed after writing
     - WrongInput             a case that this bundle was not made for
     - WrongCheckpoint        weights of another program that do not become a bundle
+    - NoEngine               a bundle was not exported to this runtime, or to this precision
+    - ForeignEngine          an engine that was checked with other weights, versions or processor
+    - CorruptEngine          a file of an engine changed after it was checked
+    - EngineDiffers          an engine whose results are not those of the weights
   + TrainingError            a training that cannot start or go on
     - CannotResume           no checkpoint, or one of another run
     - BudgetTooShort         less time than the steps before training need
@@ -36,6 +44,7 @@
     - LostProcess            one of several processes that train together came to its end
   + EvaluationError          predictions and references that cannot be compared
     - MissingPredictions     references without a prediction, and no word about what they count
+  + MemoryTooSmall           a case, or the program alone, needs more memory than it may take
   + MissingDependency        an optional package is not installed
   + NetworkUnavailable       a download could not be made or did not match its checksum
 
@@ -100,6 +109,12 @@ class CannotWrite(FileError):
     code = "file-write"
 
 
+class BrokenFrame(FileError):
+    """A frame of a sequence cannot be decoded, or has another size than the first."""
+
+    code = "file-frame"
+
+
 class GeometryError(MedsegError):
     """Where voxels lie in the patient does not make sense."""
 
@@ -149,15 +164,21 @@ class UnevenSlices(DicomError):
 
 
 class TiltedSeries(DicomError):
-    """Slices are shifted along their own plane (gantry tilt)."""
+    """Slices are shifted along their own plane, as no gantry tilts."""
 
     code = "dicom-tilted"
 
 
 class DuplicateSlices(DicomError):
-    """Two slices lie at one position."""
+    """Two different slices lie at one position."""
 
     code = "dicom-duplicate-slices"
+
+
+class ConflictingFiles(DicomError):
+    """Two files of one identifier hold different images."""
+
+    code = "dicom-conflict"
 
 
 class MixedSeries(DicomError):
@@ -172,10 +193,22 @@ class UndecodablePixels(DicomError):
     code = "dicom-pixels"
 
 
+class MissingUptake(DicomError):
+    """PET lacks weight, dose or times, from which uptake values (SUV) follow."""
+
+    code = "dicom-uptake"
+
+
 class InvalidSegmentation(DicomError):
     """A DICOM-SEG that cannot be written or read back."""
 
     code = "dicom-seg"
+
+
+class InvalidStructures(DicomError):
+    """An RTSTRUCT that cannot be written or read back."""
+
+    code = "dicom-rtstruct"
 
 
 class LabelError(MedsegError):
@@ -232,6 +265,30 @@ class WrongCheckpoint(BundleError):
     code = "bundle-checkpoint"
 
 
+class NoEngine(BundleError):
+    """A bundle was not exported to this runtime, or not in this precision."""
+
+    code = "engine-missing"
+
+
+class ForeignEngine(BundleError):
+    """An engine was checked with other weights, another version or another processor."""
+
+    code = "engine-foreign"
+
+
+class CorruptEngine(BundleError):
+    """A file of an engine changed after it was checked."""
+
+    code = "engine-corrupt"
+
+
+class EngineDiffers(BundleError):
+    """The results of an engine are not those of the weights; it was not kept."""
+
+    code = "engine-differs"
+
+
 class TrainingError(MedsegError):
     """A training cannot start or go on."""
 
@@ -278,6 +335,12 @@ class MissingPredictions(EvaluationError):
     """References have no prediction, and nothing was said about what they count."""
 
     code = "evaluation-missing"
+
+
+class MemoryTooSmall(MedsegError):
+    """A case, or the program alone, needs more memory than it may take."""
+
+    code = "memory-too-small"
 
 
 class MissingDependency(MedsegError):
