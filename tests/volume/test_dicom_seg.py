@@ -150,7 +150,7 @@ def test_overlapping_segments_are_refused(tmp_path, source, label_map):
 @pytest.mark.parametrize(
     ("function", "what"),
     [
-        (lambda d: setattr(d, "SegmentationType", "FRACTIONAL"), "a FRACTIONAL segmentation"),
+        (lambda d: setattr(d, "SegmentationType", "OTHER"), "a OTHER segmentation"),
         (lambda d: setattr(d, "NumberOfFrames", 7), "7 frames of pixels, 3 planes"),
         (lambda d: setattr(d, "PixelData", d.PixelData[:2]), "2 bytes of pixels"),
         (
@@ -200,8 +200,6 @@ def test_segmentations_of_highdicom_are_read(data_root, name):
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("seg_image_ct_binary_fractional", "FRACTIONAL"),
-        ("seg_image_ct_true_fractional", "FRACTIONAL"),
         ("seg_image_ct_binary_overlap", "overlap"),
         ("seg_image_cr_binary", "without a position"),
     ],

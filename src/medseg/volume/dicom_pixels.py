@@ -14,7 +14,7 @@ import pydicom
 from pydicom.uid import ExplicitVRBigEndian
 
 from medseg.errors import UndecodablePixels
-from medseg.types import AnyArray
+from medseg.types import AnyArray, Mask
 from medseg.volume.dicom_slices import PlainPixels, Slice
 
 _PIXEL_TAGS = [
@@ -32,6 +32,7 @@ def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
 
     Returns:
         Real values, shape (I, J, K): int16 where all are whole and fit, else int32, else float32.
+        Pixels that stand for "outside of the scan" hold the lowest value of the others.
 
     Raises:
         UndecodablePixels: If pixels are missing, cut short, or compressed in a way that no decoder
@@ -39,6 +40,7 @@ def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
     """
     columns, rows = slices[0].size
     pixels = np.empty((len(slices), rows, columns), dtype=_first_type(slices))
+    outside: list[Mask | None] = []
     k = 0
     for path, group in groupby(slices, key=lambda one: one.path):
         images = tuple(group)
@@ -50,8 +52,40 @@ def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
             if pixels.dtype == np.int16 and not _fits_int16(stored, one):
                 pixels = pixels.astype(np.int32)
             _scale_into(pixels[k], stored, one)
+            outside.append(_padded(stored, one))
             k += 1
+    fill_padding(pixels, outside)
     return pixels.transpose(2, 1, 0)
+
+
+def _padded(stored: AnyArray, one: Slice) -> Mask | None:
+    if one.padding is None:
+        return None
+    low, high = one.padding
+    mask = (stored >= low) & (stored <= high)
+    return mask if mask.any() else None
+
+
+def fill_padding(pixels: AnyArray, outside: Sequence[Mask | None]) -> None:
+    """Give padding the lowest value of the pixels that were measured, in place.
+
+    Where these are never negative and padding reads 0, it is background already and stays.
+
+    Args:
+        pixels: Real values, shape (K, J, I).
+        outside: Where padding is in each slice, shape (J, I); None where there is none.
+    """
+    lows = [
+        plane.min() if mask is None else plane[~mask].min()
+        for plane, mask in zip(pixels, outside, strict=True)
+        if mask is None or not mask.all()
+    ]
+    if not lows or all(mask is None for mask in outside):
+        return
+    lowest = min(lows)
+    for plane, mask in zip(pixels, outside, strict=True):
+        if mask is not None:
+            plane[mask if lowest < 0 else mask & (plane != 0)] = lowest
 
 
 def _first_type(slices: tuple[Slice, ...]) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""A LabelMap to DICOM-SEG and back. Written are BINARY segmentations, through highdicom.
+"""A LabelMap to DICOM-SEG and back, through highdicom: BINARY, or FRACTIONAL or LABELMAP by choice.
 
 DICOM numbers segments 1, 2, 3 ...; a label's own value travels in the segment's description, so
 that a label map comes back as it was.
@@ -7,21 +7,32 @@ that a label map comes back as it was.
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import highdicom as hd
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import (
+    SegmentAlgorithmTypeValues,
+    SegmentationFractionalTypeValues,
+    SegmentationTypeValues,
+    SegmentDescription,
+)
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from medseg.errors import InvalidSegmentation, LabelError
 from medseg.files import atomic_file
 from medseg.types import IntArray
 from medseg.volume.dicom import Series, stack_series
 from medseg.volume.dicom_seg_frames import SegFile, read_seg_file
+from medseg.volume.dicom_seg_gaps import frames_within, has_inner_gap, keep_frames
+from medseg.volume.dicom_source import (
+    require_identity,
+    source_headers,
+    values_on_slices,
+)
 from medseg.volume.dicom_stack import Stack
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Code, Label, Labels, colour_of, make_labels
@@ -32,24 +43,31 @@ DEFAULT_CATEGORY = Code(value="123037004", meaning="Anatomical Structure")
 DEFAULT_KIND = Code(value="85756007", meaning="Tissue")
 """What a segment is called in SNOMED CT where its label has no codes."""
 
-_MAY_BE_EMPTY = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-    "StudyDate", "StudyTime", "ReferringPhysicianName",
-)  # fmt: skip
-_NEEDED = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID",
-)  # fmt: skip
+NOTHING = "Nothing found: segmentation"
+"""How the description of a segmentation without a voxel begins."""
 
 _SERIES_NUMBER = 9000
 _VALUE = "Label value {}"
 
 
-def write_segmentation(
-    label_map: LabelMap, series: Series, path: Path, *, algorithm: str, version: str
-) -> None:
-    """Write a BINARY DICOM-SEG whose frames lie on the planes of the source series.
+SegType = Literal["binary", "fractional", "labelmap"]
+"""How masks are stored: one bit for each voxel and segment; one byte, in 255ths; or one number of
+the segment for each voxel (Supplement 243, which older programs do not know)."""
 
-    Planes without a structure are left out; a label map without any is written with all planes.
+
+def write_segmentation(
+    label_map: LabelMap,
+    series: Series,
+    path: Path,
+    *,
+    algorithm: str,
+    version: str,
+    kind: SegType = "binary",
+) -> None:
+    """Write a DICOM-SEG whose frames lie on the planes of the source series.
+
+    Planes before and behind a structure are left out; a label map without any structure is written
+    with all planes, and says "Nothing found" in its description.
 
     Args:
         label_map: Values on the series' voxels, in any orientation and extent.
@@ -57,10 +75,12 @@ def write_segmentation(
         path: Where the file shall be.
         algorithm: Name of what made the segmentation, such as "hippocampus-mr".
         version: Its version.
+        kind: How masks are stored.
 
     Raises:
         DifferentSpace: If the label map does not lie on the voxels of the series.
         InvalidSegmentation: If there is no label, or the series lacks what a SEG must refer to.
+        MissingGeometry: If the series has no frame of reference.
         CannotWrite: If the file cannot be written.
     """
     if not label_map.labels:
@@ -69,13 +89,16 @@ def write_segmentation(
             received="a label map without labels",
             cure="Name the structures that were looked for, also where none was found.",
         )
+    require_identity(series)
     stack = stack_series(series)
-    planes = _in_source_order(_segment_numbers(place(label_map, stack.geometry)), stack)
+    numbers = _segment_numbers(values_on_slices(label_map, stack), label_map.labels)
+    gaps = kind == "binary" and has_inner_gap(numbers)
+    what = f"of {series.description or series.modality}"
     try:
         segmentation = hd.seg.Segmentation(
-            source_images=_source_images(stack),
-            pixel_array=planes,
-            segmentation_type=SegmentationTypeValues.BINARY,
+            source_images=source_headers(stack),
+            pixel_array=_in_source_order(numbers, stack),
+            segmentation_type=SegmentationTypeValues[kind.upper()],
             segment_descriptions=_describe(label_map.labels, algorithm, version),
             series_instance_uid=generate_uid(prefix=None),
             series_number=_SERIES_NUMBER,
@@ -85,13 +108,17 @@ def write_segmentation(
             manufacturer_model_name=algorithm,
             software_versions=version,
             device_serial_number="none",
+            fractional_type=SegmentationFractionalTypeValues.OCCUPANCY,
             content_label="SEGMENTATION",
-            content_description=f"Segmentation of {series.description or series.modality}"[:64],
+            content_description=f"{'Segmentation' if numbers.any() else NOTHING} {what}"[:64],
             series_description=f"Segmentation by {algorithm}"[:64],
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            omit_empty_frames=bool(planes.any()),
+            transfer_syntax_uid=RLELossless if kind == "labelmap" else ExplicitVRLittleEndian,
+            omit_empty_frames=bool(numbers.any()) and not gaps,
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        if gaps:
+            keep_frames(segmentation, _kept(numbers, segmentation, stack))
+        _mark_lossy(segmentation, stack)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise InvalidSegmentation(
             "A DICOM-SEG can be made for images that keep to the standard.",
             received=" ".join(str(error).split())[:200],
@@ -101,68 +128,85 @@ def write_segmentation(
         segmentation.save_as(temporary)
 
 
-def read_segmentation(path: Path, *, reference: Geometry | None = None) -> LabelMap:
-    """Read a BINARY (or LABELMAP) DICOM-SEG.
+def _kept(numbers: IntArray, segmentation: Any, stack: Stack) -> npt.NDArray[np.bool_]:
+    """Which frames of a file with all planes of all segments lie within their segment's extent."""
+    normal = stack.geometry.to_lps().direction[:, 2]
+    along = np.array(
+        [one.position_mm @ normal for one in stack.slices if one.position_mm is not None]
+    )
+    within, kept = frames_within(numbers), []
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        segment = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        position = np.array(group.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
+        plane = int(np.abs(along - position @ normal).argmin())
+        kept.append(segment <= len(within) and bool(within[segment - 1, plane]))
+    return np.array(kept)
+
+
+def _mark_lossy(segmentation: Any, stack: Stack) -> None:
+    """A mask of images that were compressed with loss says so (PS3.3, C.7.6.1.1.5)."""
+    if not any(one.lossy for one in stack.slices):
+        return
+    header = pydicom.dcmread(stack.slices[0].path, stop_before_pixels=True, force=True)
+    segmentation.LossyImageCompression = "01"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if header.get(keyword):
+            setattr(segmentation, keyword, header[keyword].value)
+
+
+def read_segmentation(
+    path: Path, *, reference: Geometry | None = None, structures: Sequence[str] = ()
+) -> LabelMap:
+    """Read a DICOM-SEG; of a FRACTIONAL one, the voxels that more than half belong to a segment.
 
     Args:
         path: The file.
         reference: The grid to put it on: that of the source series. Where not given, the smallest
-            grid that holds all frames.
+            grid that holds all frames, sheared where the source's gantry was tilted.
+        structures: Names of the segments to take; all where not given.
 
     Raises:
         UnreadableFile: If the file is no whole DICOM file.
-        InvalidSegmentation: If it is no segmentation, is fractional, has overlapping segments, or
-            frames that make no grid.
+        InvalidSegmentation: If it is no segmentation, has overlapping segments, frames that make
+            no grid, or no segment of a name that was asked for.
         DifferentSpace: If its voxels are not those of the reference.
     """
     seg = read_seg_file(path)
-    labels = _labels_of(seg.segments)
+    labels = _chosen(_labels_of(seg.segments), structures, path)
     label_map = LabelMap(_fill(seg, labels), seg.geometry, tuple(labels.values()), _source(path))
     return label_map if reference is None else place(label_map, reference)
+
+
+def _chosen(labels: dict[int, Label], names: Sequence[str], path: Path) -> dict[int, Label]:
+    known = {label.name for label in labels.values()}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise InvalidSegmentation(
+            f"{path} must hold the structures that were chosen.",
+            received=f"no {', '.join(missing)} among {', '.join(sorted(known))}",
+            cure="Look up the names: medseg info FILE.",
+        )
+    return {n: label for n, label in labels.items() if not names or label.name in names}
 
 
 def _source(path: Path) -> Source:
     return Source((path,), "dicom", "SEG")
 
 
-def _segment_numbers(label_map: LabelMap) -> IntArray:
+def _segment_numbers(values: IntArray, labels: Labels) -> IntArray:
     """Position of each voxel's label among the labels, from 1; 0 is background."""
-    table = np.zeros(max(label.value for label in label_map.labels) + 1, dtype=np.uint16)
-    for number, label in enumerate(label_map.labels, start=1):
+    table = np.zeros(max(label.value for label in labels) + 1, dtype=np.uint16)
+    for number, label in enumerate(labels, start=1):
         table[label.value] = number
-    small = table.astype(np.uint8) if len(label_map.labels) < 256 else table
-    return np.asarray(small[label_map.array])
+    small = table.astype(np.uint8) if len(labels) < 256 else table
+    return np.asarray(small[values])
 
 
-def _in_source_order(numbers: IntArray, stack: Stack) -> npt.NDArray[Any]:
-    """Planes (K, J, I), in the order of frames where the source is one enhanced file."""
-    planes = np.ascontiguousarray(numbers.T)
+def _in_source_order(planes: IntArray, stack: Stack) -> npt.NDArray[Any]:
+    """Planes in the order of frames where the source is one enhanced file."""
     if len(stack.slices) > 1 and stack.slices[0].path == stack.slices[1].path:
         return planes[np.argsort([one.frame for one in stack.slices])]
     return planes
-
-
-def _source_images(stack: Stack) -> list[Any]:
-    return [_source_image(path) for path in dict.fromkeys(one.path for one in stack.slices)]
-
-
-def _source_image(path: Path) -> Any:
-    """A header to refer to: what anonymisation took away and may be unknown is empty again."""
-    header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in header:
-            setattr(header, keyword, None)
-    for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        if not header.get(keyword):
-            setattr(header, keyword, header.file_meta.get(f"MediaStorage{keyword}"))
-    lacking = [keyword for keyword in _NEEDED if not header.get(keyword)]
-    if lacking:
-        raise InvalidSegmentation(
-            "A DICOM-SEG refers to its source images by their identifiers.",
-            received=f"{path.name} without {', '.join(lacking)}",
-            cure="Export the series with its identifiers, or write NIfTI instead.",
-        )
-    return header
 
 
 def _describe(labels: Labels, algorithm: str, version: str) -> list[SegmentDescription]:
@@ -194,14 +238,13 @@ def _coded(code: Code) -> Any:
 
 def _labels_of(segments: Sequence[Any]) -> dict[int, Label]:
     """Labels by segment number; the value is the segment number where no other is described."""
+    numbered = {int(segment.SegmentNumber): segment for segment in segments}
+    numbered.pop(0, None)  # the background of a LABELMAP
     try:
-        labels = {int(segment.SegmentNumber): _label_of(segment) for segment in segments}
+        labels = {number: _label_of(segment) for number, segment in numbered.items()}
         make_labels(labels.values())
     except (LabelError, ValueError, AttributeError, IndexError):
-        labels = {
-            int(s.SegmentNumber): Label(value=int(s.SegmentNumber), name=f"label_{s.SegmentNumber}")
-            for s in segments
-        }
+        labels = {number: Label(value=number, name=f"label_{number}") for number in numbered}
     return labels
 
 
@@ -239,6 +282,8 @@ def _fill(seg: SegFile, labels: dict[int, Label]) -> IntArray:
     columns, rows, count = seg.geometry.grid_size
     planes = np.zeros((count, rows, columns), dtype=np.min_scalar_type(largest))
     for frame in seg.frames:
+        if frame.segment not in labels:
+            continue
         mask = seg.pixels(frame)
         plane = planes[frame.k]
         if (plane[mask] != 0).any():

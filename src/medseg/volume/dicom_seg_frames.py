@@ -13,6 +13,7 @@ import pydicom
 from medseg.errors import InvalidSegmentation, MissingPath, UnreadableFile
 from medseg.types import Mask
 from medseg.volume.dicom_slices import class_name, flattened, numbers_of, unit_vectors
+from medseg.volume.dicom_spacing import ROUNDING_MM
 from medseg.volume.geometry import Geometry, LpsFrame
 
 _BINARY_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -67,14 +68,15 @@ class SegFile:
 
     @cached_property
     def _values(self) -> npt.NDArray[Any] | None:
-        """Segment numbers of a LABELMAP or bits of a compressed file, or None for packed bits."""
+        """Segment numbers, or None for packed bits; of fractions, those above one half."""
         if self.dataset.BitsAllocated == 1 and not _syntax(self.dataset).is_compressed:
             return None
         values = self.dataset.pixel_array.reshape(-1, self.dataset.Rows, self.dataset.Columns)
         if self.dataset.SOPClassUID == _LABELMAP_CLASS:
             return np.asarray(values)
         own = np.array([frame.segment for frame in self.frames], dtype=np.uint16)
-        return np.asarray(np.where(values > 0, own[:, None, None], 0))
+        inside = 2 * values.astype(np.uint16) > int(self.dataset.get("MaximumFractionalValue") or 1)
+        return np.asarray(np.where(inside, own[:, None, None], 0))
 
 
 def read_seg_file(path: Path) -> SegFile:
@@ -83,7 +85,7 @@ def read_seg_file(path: Path) -> SegFile:
     Raises:
         MissingPath: If nothing is there.
         UnreadableFile: If the file is no whole DICOM file.
-        InvalidSegmentation: If it is no BINARY or LABELMAP segmentation of parallel planes.
+        InvalidSegmentation: If it is no segmentation of parallel planes.
     """
     if not path.exists():
         raise MissingPath("A DICOM-SEG must be there.", received=str(path), cure="Check the path.")
@@ -95,7 +97,7 @@ def read_seg_file(path: Path) -> SegFile:
             received=" ".join(str(error).split())[:160],
             cure="Copy it again from its source.",
         ) from error
-    _require_binary(dataset, path)
+    _require_segmentation(dataset, path)
     try:
         return _parse(dataset, path)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -150,14 +152,19 @@ def _grid_of(
     normal = np.cross(*first)
     along = (corners - corners[0]) @ normal
     shift = corners - corners[0] - np.outer(along, normal)
-    if np.linalg.norm(shift, axis=1).max() > _TOLERANCE * float(spacing.min()):
+    shear = shift.T @ along / max(float(along @ along), _TOLERANCE)
+    if np.linalg.norm(shift, axis=1).max() <= _TOLERANCE * float(spacing.min()):
+        shear = np.zeros(3)
+    elif np.linalg.norm(shift - np.outer(along, shear), axis=1).max() > ROUNDING_MM * 2:
         raise _invalid(path, "frames shifted along their own plane")
     step_mm = _step(along, places[0], path)
     planes = np.rint((along - along.min()) / step_mm).astype(int)
+    onwards = normal + shear
+    longer = float(np.linalg.norm(onwards))
     frame = LpsFrame(
         corners[along.argmin()],
-        np.stack([*first, normal], axis=1),
-        (float(spacing[1]), float(spacing[0]), step_mm),
+        np.stack([*first, onwards / longer], axis=1),
+        (float(spacing[1]), float(spacing[0]), step_mm * longer),
     )
     return planes.tolist(), Geometry.from_lps(frame, (*size, int(planes.max()) + 1))
 
@@ -181,12 +188,13 @@ def _step(along: npt.NDArray[np.float64], place: Any, path: Path) -> float:
     raise _invalid(path, f"planes {gaps.min():.3g} to {gaps.max():.3g} mm apart")
 
 
-def _require_binary(dataset: Any, path: Path) -> None:
+def _require_segmentation(dataset: Any, path: Path) -> None:
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class not in (_BINARY_CLASS, _LABELMAP_CLASS):
         raise _invalid(path, class_name(sop_class))
-    if sop_class == _BINARY_CLASS and dataset.get("SegmentationType") != "BINARY":
-        raise _invalid(path, f"a {dataset.get('SegmentationType', 'nameless')} segmentation")
+    kind = dataset.get("SegmentationType", "nameless")
+    if sop_class == _BINARY_CLASS and kind not in ("BINARY", "FRACTIONAL"):
+        raise _invalid(path, f"a {kind} segmentation")
 
 
 def _require_pixels(dataset: Any, count: int, path: Path) -> None:
@@ -206,7 +214,7 @@ def _syntax(dataset: Any) -> Any:
 
 def _invalid(path: Path, received: str) -> InvalidSegmentation:
     return InvalidSegmentation(
-        f"{path} must be a DICOM-SEG of whole voxels (BINARY or LABELMAP) on parallel planes.",
+        f"{path} must be a DICOM-SEG on parallel planes.",
         received=" ".join(received.split())[:200],
         cure=_CURE,
     )

@@ -12,9 +12,19 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 
 from medseg.errors import UnreadableFile
+from medseg.volume.dicom_pet import PET_TAGS, PetFacts, pet_facts
 from medseg.volume.formats import DICOM_SUFFIXES
 
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(pydicom|highdicom)\.")
@@ -28,6 +38,7 @@ _HEADER_TAGS = [
     "PixelRepresentation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression", *PET_TAGS,
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
@@ -39,6 +50,10 @@ _NO_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.88",  # structured reports
 )
 """SOP classes, and families of them, that may have rows and columns but are no scans."""
+
+_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+_PERHAPS_LOSSY = (JPEG2000, HTJ2K)
+"""Transfer syntaxes that lose something, and those that can."""
 
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
@@ -84,6 +99,9 @@ class Slice:
         frame_of_reference: Positions with the same one can be compared.
         image_type: DICOM's words, such as ("ORIGINAL", "PRIMARY", "LOCALIZER").
         plain: Where the file's pixels lie, or None if they must be decoded.
+        padding: Lowest and largest stored value that stands for "outside of the scan", or None.
+        lossy: Whether the image was compressed with loss, now or earlier.
+        pet: What uptake values follow from; None for what is no PET.
     """
 
     path: Path
@@ -102,6 +120,9 @@ class Slice:
     frame_of_reference: str
     image_type: tuple[str, ...]
     plain: PlainPixels | None
+    padding: tuple[int, int] | None = None
+    lossy: bool = False
+    pet: PetFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -260,7 +281,28 @@ def _slice_of(dataset: Any, place: Any, path: Path, frame: int, plain: PlainPixe
         frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
         image_type=tuple(str(word) for word in dataset.get("ImageType") or ()),
         plain=plain,
+        padding=_padding(dataset, bits, signed),
+        lossy=_is_lossy(dataset),
+        pet=pet_facts(dataset) if dataset.get("Modality") == "PT" else None,
     )
+
+
+def _padding(dataset: Any, bits: int, signed: int) -> tuple[int, int] | None:
+    """Stored values that are no measurement (PS3.3, C.7.5.1.1.2)."""
+    if dataset.get("PixelPaddingValue") is None:
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = [int(dataset.PixelPaddingValue)]
+    ends.append(ends[0] if limit is None else int(limit))
+    if signed:  # written as an unsigned number by some
+        ends = [end - (1 << 16) if end >= 1 << 15 and bits <= 16 else end for end in ends]
+    return min(ends), max(ends)
+
+
+def _is_lossy(dataset: Any) -> bool:
+    said = dataset.get("LossyImageCompression")
+    syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    return said == "01" or syntax in _LOSSY or (syntax in _PERHAPS_LOSSY and said != "00")
 
 
 def numbers_of(place: Any, keyword: str, count: int) -> npt.NDArray[np.float64] | None:

@@ -12,29 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg.errors import (
-    DuplicateSlices,
-    MissingGeometry,
-    MissingSlice,
-    MixedSeries,
-    TiltedSeries,
-    UndecodablePixels,
-    UnevenSlices,
-)
+from medseg.errors import MissingGeometry, MixedSeries, UndecodablePixels
+from medseg.volume.dicom_copies import drop_copies
 from medseg.volume.dicom_slices import Slice
+from medseg.volume.dicom_spacing import planes_of
+from medseg.volume.dicom_tilt import Tilt, find_tilt
 from medseg.volume.geometry import Geometry, LpsFrame
-
-GAP_TOLERANCE = 0.02
-"""Largest share by which one slice distance may differ from their mean."""
-
-ROUNDING_MM = 0.011
-"""Positions are often written with two decimals: a difference of this much is none."""
-
-DRIFT_TOLERANCE = 0.05
-"""Largest way of a slice from its place on the even grid, as a share of the slice distance."""
-
-SHEAR_TOLERANCE = 1e-3
-"""Largest shift in the plane for each millimetre along the normal: 0.06 degrees of tilt."""
+from medseg.volume.remarks import Remark
 
 DIRECTION_TOLERANCE = 1e-3
 """Largest difference between the direction cosines of two slices of one stack."""
@@ -42,27 +26,40 @@ DIRECTION_TOLERANCE = 1e-3
 _CURE_ONE_SERIES = "Put the slices of one acquisition in a folder of their own."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
-    """Slices in the order of K, and the grid that they make."""
+    """Slices in order, and the upright grid that they make.
+
+    Attributes:
+        slices: Those that are there, in the order of K.
+        planes: The plane k of the grid that each lies on.
+        tilt: How far each is shifted within its plane.
+        geometry: The grid.
+        remarks: What had to be done to the slices to make it.
+    """
 
     slices: tuple[Slice, ...]
+    planes: tuple[int, ...]
+    tilt: Tilt
     geometry: Geometry
+    remarks: tuple[Remark, ...] = ()
 
 
-def stack_slices(slices: Sequence[Slice]) -> Stack:
-    """Order slices by position and find their geometry.
+def stack_slices(slices: Sequence[Slice], *, allow_gaps: bool = False) -> Stack:
+    """Order slices by position and find their grid.
 
     Args:
         slices: At least one image of one series, in any order.
+        allow_gaps: Whether slices may be missing between others.
 
     Raises:
         MixedSeries: If there are localizers, or sizes, orientations, pixel spacings or frames of
             reference differ.
         MissingGeometry: If an image has no valid position, orientation or pixel spacing.
-        DuplicateSlices: If two slices lie at one position.
-        TiltedSeries: If slices are shifted along their own plane.
-        MissingSlice: If there is a gap of whole slices.
+        ConflictingFiles: If two images of one identifier differ.
+        DuplicateSlices: If two different images lie at one position.
+        TiltedSeries: If slices are shifted along their own plane as no gantry shifts them.
+        MissingSlice: If there is a gap of whole slices that is not allowed.
         UnevenSlices: If slice distances differ otherwise.
         UndecodablePixels: If the images are in colour, or have a lookup table for their values.
     """
@@ -71,14 +68,46 @@ def stack_slices(slices: Sequence[Slice]) -> Stack:
     _require_alike(slices)
     i, j = _vectors(slices[0])
     normal = np.cross(i, j)
-    positions = np.stack([_position(one) for one in slices])
-    order = np.argsort(positions @ normal, kind="stable")
-    ordered = tuple(slices[n] for n in order)
-    step_mm = _even_step(positions[order], normal, ordered)
+    along = np.array([_position(one) @ normal for one in slices])
+    order = np.argsort(along, kind="stable")
+    ordered, remarks = drop_copies([slices[n] for n in order], along[order])
+    along = np.array([_position(one) @ normal for one in ordered])
     first = ordered[0]
-    spacing = first.spacing_mm or (1.0, 1.0)
-    frame = LpsFrame(_position(first), np.stack([i, j, normal], axis=1), (*spacing, step_mm))
-    return Stack(ordered, Geometry.from_lps(frame, (*first.size, len(ordered))))
+    spacing, size = first.spacing_mm or (1.0, 1.0), first.size
+    relative = np.stack([_position(one) for one in ordered]) - _position(first)
+    in_plane = relative @ np.stack([i, j], axis=1)
+    tilt = find_tilt(in_plane, along - along[0], spacing_mm=spacing, size=size)
+    planes: tuple[int, ...] = (0,)
+    step_mm = first.thickness_mm or 1.0
+    if len(ordered) > 1:
+        planes, step_mm = planes_of(along, allow_gaps=allow_gaps)
+    start = _position(first) - tilt.offsets[0] @ (np.stack([i, j]) * np.array(spacing)[:, None])
+    frame = LpsFrame(start, np.stack([i, j, normal], axis=1), (*spacing, step_mm))
+    return Stack(
+        ordered,
+        planes,
+        tilt,
+        Geometry.from_lps(frame, (*tilt.size, planes[-1] + 1)),
+        (*remarks, *_remarks(planes, tilt)),
+    )
+
+
+def _remarks(planes: tuple[int, ...], tilt: Tilt) -> list[Remark]:
+    missing = [k for k in range(planes[-1]) if k not in set(planes)]
+    remarks = []
+    if missing:
+        shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        remarks.append(
+            Remark(
+                code="gaps",
+                text=f"{len(missing)} of {planes[-1] + 1} slices are missing and were interpolated "
+                f"(k = {shown}).",
+            )
+        )
+    if tilt.degrees:
+        text = f"Slices of a gantry tilted by {tilt.degrees:.1f} degrees were put upright."
+        remarks.append(Remark(code="tilt", text=text))
+    return remarks
 
 
 def sort_if_placed(slices: Sequence[Slice]) -> tuple[Slice, ...]:
@@ -165,83 +194,6 @@ def _require_alike(slices: Sequence[Slice]) -> None:
                 received=f"{shown(first)} in {_name(first)}, {shown(other)} in {_name(other)}",
                 cure=_CURE_ONE_SERIES,
             )
-
-
-def _even_step(
-    positions: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], slices: tuple[Slice, ...]
-) -> float:
-    """Distance between slices along the normal, in mm; the thickness of a single slice, or 1."""
-    if len(slices) == 1:
-        return slices[0].thickness_mm or 1.0
-    along = positions @ normal
-    gaps = np.diff(along)
-    _refuse_duplicates(gaps, along, slices)
-    _refuse_tilt(positions - positions[0], normal, along, slices)
-    step_mm = float(along[-1] - along[0]) / len(gaps)
-    drift = np.abs(along - along[0] - step_mm * np.arange(len(along))).max()
-    uneven = np.abs(gaps - step_mm).max() > max(GAP_TOLERANCE * step_mm, ROUNDING_MM)
-    if uneven or drift > max(DRIFT_TOLERANCE * step_mm, ROUNDING_MM):
-        _refuse_gaps(gaps, along)
-    return step_mm
-
-
-def _refuse_duplicates(
-    gaps: npt.NDArray[np.float64], along: npt.NDArray[np.float64], slices: tuple[Slice, ...]
-) -> None:
-    twice = np.flatnonzero(gaps < min(ROUNDING_MM, 0.1 * float(np.median(gaps)) or ROUNDING_MM))
-    if len(twice):
-        n = int(twice[0])
-        raise DuplicateSlices(
-            "Each slice of a volume has a position of its own.",
-            received=f"{len(twice)} positions held twice, the first at {along[n]:.2f} mm along the "
-            f"normal: {_name(slices[n])} and {_name(slices[n + 1])}",
-            cure="Remove copies; put each echo, phase or time point in a folder of its own.",
-        )
-
-
-def _refuse_tilt(
-    relative: npt.NDArray[np.float64],
-    normal: npt.NDArray[np.float64],
-    along: npt.NDArray[np.float64],
-    slices: tuple[Slice, ...],
-) -> None:
-    shift = np.linalg.norm(relative - np.outer(relative @ normal, normal), axis=1)
-    spacing = min(slices[0].spacing_mm or (1.0,))
-    allowed = ROUNDING_MM + SHEAR_TOLERANCE * np.maximum(along - along[0], spacing)
-    worst = int((shift - allowed).argmax())
-    if shift[worst] > allowed[worst]:
-        degrees = np.degrees(np.arctan2(shift[worst], along[worst] - along[0]))
-        raise TiltedSeries(
-            "Slices of a volume lie exactly above each other.",
-            received=f"slices shifted by {shift[worst]:.2f} mm in their plane over "
-            f"{along[worst] - along[0]:.1f} mm (gantry tilt of {degrees:.1f} degrees)",
-            cure="Resample the series to an upright grid first, or export it without tilt.",
-        )
-
-
-def _refuse_gaps(gaps: npt.NDArray[np.float64], along: npt.NDArray[np.float64]) -> None:
-    step_mm, typical_mm = float(gaps.min()), float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    ratio = gaps / step_mm
-    whole = np.abs(ratio - np.rint(ratio)) <= max(DRIFT_TOLERANCE, ROUNDING_MM / step_mm)
-    whole &= typical_mm < 3 * step_mm
-    wide = np.flatnonzero(np.rint(ratio) > 1)
-    where = "; ".join(
-        f"between k = {n} at {along[n]:.2f} mm and k = {n + 1} at {along[n + 1]:.2f} mm"
-        for n in (wide if whole.all() else np.argsort(-np.abs(gaps - typical_mm)))[:3]
-    )
-    if whole.all() and len(wide):
-        count = int((np.rint(ratio) - 1).sum())
-        raise MissingSlice(
-            "A volume has no gaps.",
-            received=f"{count} of {len(along) + count} slices missing, {step_mm:.2f} mm apart: "
-            f"{where} along the normal",
-            cure="Export the whole series again.",
-        )
-    raise UnevenSlices(
-        "Slices of a volume are equally far apart.",
-        received=f"distances from {gaps.min():.2f} to {gaps.max():.2f} mm, {where}",
-        cure="Export one reconstruction with one slice distance.",
-    )
 
 
 def _position(one: Slice) -> npt.NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Where a grid of voxels lies in the patient.
 
 World coordinates are RAS millimetres everywhere in medseg (x to the Right, y to the Anterior, z to
-the Superior side), as in NIfTI. DICOM and ITK speak LPS: `Geometry.from_lps` and `Geometry.to_lps`
-are the only place where one becomes the other.
+the Superior side), as in NIfTI. DICOM and ITK speak LPS: `Geometry.from_lps`, `Geometry.to_lps`
+and `lps_to_ras` are the only place where one becomes the other.
 """
 
 from dataclasses import dataclass
@@ -256,6 +256,11 @@ class Geometry:
                 "An orientation has three letters, such as RAS.", received=repr(orientation)
             )
         return (axes[0], axes[1], axes[2]), (flips[0], flips[1], flips[2])
+
+
+def lps_to_ras(points_mm: FloatArray) -> FloatArray:
+    """Positions (..., 3) from DICOM's axes to medseg's."""
+    return np.asarray(points_mm @ _RAS_TO_LPS)
 
 
 def picture_geometry(grid_size: GridSize, spacing_mm: SpacingMm = (1.0, 1.0, 1.0)) -> Geometry:

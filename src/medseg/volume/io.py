@@ -59,9 +59,13 @@ def read_volume(
         array,
         first.geometry,
         tuple(channel_names or _default_names(array.shape[0], first.source.format)),
-        Source(tuple(p for v in volumes for p in v.source.paths), first.source.format,
-               first.source.modality),
-    )  # fmt: skip
+        Source(
+            tuple(path for volume in volumes for path in volume.source.paths),
+            first.source.format,
+            first.source.modality,
+            tuple(remark for volume in volumes for remark in volume.source.remarks),
+        ),
+    )
 
 
 def read_geometry(path: Path) -> Geometry:

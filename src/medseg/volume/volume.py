@@ -9,6 +9,7 @@ from medseg.errors import InvalidGeometry, LabelError
 from medseg.types import AnyArray, IntArray, SpacingMm
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Label, Labels, make_labels
+from medseg.volume.remarks import Remark
 
 _LARGEST_MARKED = 65535
 _VOXELS_AT_ONCE = 1 << 20
@@ -22,11 +23,13 @@ class Source:
         paths: The files that were read, in slice or channel order; empty for a computed volume.
         format: "nifti", "dicom", "image", "metaimage", "nrrd" or "memory".
         modality: DICOM's word where it is known: "CT", "MR", "PT"; else "".
+        remarks: What the reader did to it, such as filling a gap; none for most.
     """
 
     paths: tuple[Path, ...] = ()
     format: str = "memory"
     modality: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
