@@ -176,3 +176,24 @@ def test_help_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert printed.stdout.strip() == "[]"
+
+
+def test_export_for_nnu_net_with_the_folds_beside_the_description(data, tmp_path):
+    out = tmp_path / "described"
+    medseg_dataset("import", data, "--out", out)
+    medseg_dataset("split", out, "--folds", "2")
+    result = medseg_dataset("export", out, "--out", tmp_path / "raw", "--id", "42", "--json")
+    facts = json.loads(result.stdout)
+    assert (facts["linked"], facts["written"], facts["folds"]) == (12, 0, 2)
+    folder = Path(facts["folder"])
+    assert folder.name.startswith("Dataset042_")
+    assert len(json.loads((folder / "splits_final.json").read_text())) == 2
+    told = medseg_dataset("export", out, "--out", tmp_path / "raw", "--id", "42")
+    assert "12 files linked, 0 written" in told.stdout
+    assert "put splits_final.json into" in told.stdout
+
+
+def test_export_without_folds_and_with_a_wrong_number(data, tmp_path):
+    result = medseg_dataset("export", data, "--out", tmp_path / "raw", "--json")
+    assert json.loads(result.stdout)["folds"] is None
+    assert medseg_dataset("export", data, "--out", tmp_path, "--id", "1000").exit_code == 2
