@@ -57,10 +57,12 @@ class Engine(Protocol):
     Attributes:
         name: "torch" or the name of another runtime, for the record.
         precision: What it computes with, for the record.
+        gate_names: Names of the maps that `attention` gives.
     """
 
     name: str
     precision: str
+    gate_names: tuple[str, ...] = ()
 
     def run(self, batch: FloatArray) -> FloatArray:
         """Logits of a batch.
@@ -120,6 +122,7 @@ class TorchEngine(Engine):
         self._activation: Activation = activation
         self.device = choose_device(device)
         self.network = network.to(self.device).eval()
+        self.gate_names = network.gate_names
         self._probe = False
         if precision == "auto" and self.device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"

@@ -1,0 +1,12 @@
+"""Torch keeps the contract of engines."""
+
+from engine_contract import EngineContract, network
+
+from medseg.inference.engine import TorchEngine
+
+
+class TestTorch(EngineContract):
+    name = "torch"
+
+    def engine(self, folder):
+        return TorchEngine(network(), device="cpu", precision="fp32")
