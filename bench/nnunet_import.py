@@ -1,7 +1,8 @@
 """Masks of a model of nnU-Net 2.8.1 against those of the bundle that medseg makes of it.
 
-nnU-Net trains a narrow network for a short time (peers/nnunet_model.py; or --model names one that
-is there), predicts cases that it has not seen with `nnUNetv2_predict_from_modelfolder`, and medseg
+nnU-Net trains a narrow network for a short time (peers/nnunet_model.py), or --model names a model
+that is there, or --bundle a bundle whose weights it is given (peers/nnunet_from_bundle.py); it
+predicts cases that it has not seen with `nnUNetv2_predict_from_modelfolder`, and medseg
 does the same with the bundle that `medseg import-nnunet` makes; both without mirrors, on a CPU. The
 Dice between the two masks of each structure is printed, its mean and the lowest. Cases are shown
 
@@ -28,11 +29,13 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.bundle import load_bundle
 from medseg.dataset.importers import open_dataset
 from medseg.space.resample import grid_at_spacing, resample_volume
 from medseg.training.probe import processor_name
 from medseg.types import SpacingMm
 from medseg.volume.io import read_label_map, read_volume, write_volume
+from peers.nnunet_from_bundle import write_model
 from peers.unseen import write_split
 
 HERE = Path(__file__).parent
@@ -63,6 +66,8 @@ def trained(options: argparse.Namespace, out: Path, split: Path) -> Path:
     """The folder of nnU-Net's model."""
     if options.model is not None:
         return Path(options.model)
+    if options.bundle is not None:
+        return write_model(load_bundle(options.bundle), out / "nnunet", options.members)
     python = options.nnunet_venv / "bin" / "python"
     peer = HERE / "peers" / "nnunet_model.py"
     command = [python, peer, split, out / "nnunet", options.configuration, options.seconds]
@@ -151,6 +156,8 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, nargs="?", default=default)
     parser.add_argument("--nnunet-venv", type=Path, required=True, help="where nnunetv2 is")
     parser.add_argument("--model", type=Path, help="a model that nnU-Net has trained already")
+    parser.add_argument("--bundle", help="weights of this bundle of a plain_unet, not a training")
+    parser.add_argument("--members", type=int, default=2, help="how many of its members are folds")
     parser.add_argument("--configuration", default="3d_fullres", choices=("2d", "3d_fullres"))
     parser.add_argument("--seconds", type=float, default=200.0, help="CPU seconds of training")
     parser.add_argument("--training", type=int, default=60, help="cases that it learns from")
