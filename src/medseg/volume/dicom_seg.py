@@ -99,7 +99,7 @@ def write_segmentation(
             source_images=source_headers(stack),
             pixel_array=_in_source_order(numbers, stack),
             segmentation_type=SegmentationTypeValues[kind.upper()],
-            segment_descriptions=_describe(label_map.labels, algorithm, version),
+            segment_descriptions=describe_segments(label_map.labels, algorithm, version),
             series_instance_uid=generate_uid(prefix=None),
             series_number=_SERIES_NUMBER,
             sop_instance_uid=generate_uid(prefix=None),
@@ -209,7 +209,8 @@ def _in_source_order(planes: IntArray, stack: Stack) -> npt.NDArray[Any]:
     return planes
 
 
-def _describe(labels: Labels, algorithm: str, version: str) -> list[SegmentDescription]:
+def describe_segments(labels: Labels, algorithm: str, version: str) -> list[SegmentDescription]:
+    """What DICOM says about each structure; segment n is the n-th label."""
     maker = hd.AlgorithmIdentificationSequence(
         name=algorithm, family=codes.DCM.ArtificialIntelligence, version=version
     )

@@ -49,10 +49,10 @@ def source_headers(stack: Stack) -> list[Any]:
     Raises:
         InvalidSegmentation: If one lacks an identifier to refer to.
     """
-    return [_header(path) for path in dict.fromkeys(one.path for one in stack.slices)]
+    return [source_header(path) for path in dict.fromkeys(one.path for one in stack.slices)]
 
 
-def _header(path: Path) -> Any:
+def source_header(path: Path) -> Any:
     """A header to refer to: what anonymisation took away and may be unknown is empty again."""
     header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
     for keyword in _MAY_BE_EMPTY:
