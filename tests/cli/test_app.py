@@ -12,9 +12,9 @@ import pytest
 import medseg
 from medseg.dataset.phantom import LABELS, Study, write_study
 
-COMMANDS = ("demo", "info", "convert", "dataset", "dataset import", "dataset check",
-            "dataset split", "dataset fetch", "networks", "plan", "train", "predict", "evaluate",
-            "compare", "report")  # fmt: skip
+COMMANDS = ("demo", "info", "convert", "import-nnunet", "dataset", "dataset import",
+            "dataset check", "dataset split", "dataset fetch", "dataset export", "networks",
+            "plan", "train", "predict", "evaluate", "compare", "report")  # fmt: skip
 
 
 def run(*words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
