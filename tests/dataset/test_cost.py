@@ -5,6 +5,7 @@ import pytest
 from medseg.dataset.cost import (
     feature_values,
     gmacs,
+    muon_gflop,
     parameter_count,
     training_gflop,
     training_memory_bytes,
@@ -67,3 +68,15 @@ def test_nnunets_reference_fills_eight_gibibytes():
     share = feature_values(spec, (128, 128, 128)) / 560e6
     memory = training_memory_bytes(spec, (128, 128, 128), 2, device="cuda")
     assert memory / 2**33 == pytest.approx(share, rel=0.001)
+
+
+def test_muon_costs_by_the_sides_of_its_matrices():
+    spec = PlainUNetSpec(
+        dims=3, in_channels=2, classes=2, features=(4, 8), kernels=((3, 3, 3),) * 2,
+        strides=((1, 1, 1), (2, 2, 2)), encoder_convs=(1, 1), decoder_convs=(1,),
+        deep_supervision=False,
+    )  # fmt: skip
+    # Kernels of 27 from 2 to 4, 4 to 8 and 8 to 4 channels, and one of 8 from 8 to 4.
+    sides = [(4, 2 * 27), (8, 4 * 27), (4, 8 * 27), (8, 4 * 8)]
+    flop = sum(4 * rows**2 * columns + 34 * rows**3 for rows, columns in sides)
+    assert muon_gflop(spec) == pytest.approx(flop / 1e9, rel=0.05)  # a layer's norm counts too

@@ -111,6 +111,16 @@ def training_gflop(spec: NetworkSpec, patch_size: Sequence[int], batch_size: int
     return 2 * 3 * batch_size * gmacs(spec, patch_size)
 
 
+def muon_gflop(spec: NetworkSpec) -> float:
+    """Billions of floating-point operations that a step of Muon takes, whatever the batch.
+
+    Two products with the whole matrix of each layer, and seventeen of its rows with its rows
+    (`medseg.training.muon.orthogonalised`).
+    """
+    found = [layer for layer in layers(spec, spec.divisor) if layer.rows]
+    return sum(4 * one.rows * one.weights + 34 * one.rows**3 for one in found) / 1e9
+
+
 def feature_values(spec: NetworkSpec, patch_size: Sequence[int]) -> int:
     """Values in all feature maps of one sample, nnU-Net's measure of memory."""
     return sum(layer.values for layer in layers(spec, patch_size))

@@ -27,11 +27,14 @@ class Layer:
         weights: Numbers learned, those of the normalisation behind it included.
         macs: Multiply-adds for one sample.
         values: Values of its output for one sample.
+        rows: Shorter side of its weights as a matrix, where they are one that Muon moves (see
+            `medseg.training.muon`); 0 where AdamW does.
     """
 
     weights: int
     macs: int
     values: int
+    rows: int = 0
 
 
 def convolution(
@@ -55,8 +58,10 @@ def convolution(
         norm: Whether a normalisation with two numbers a channel follows.
         groups: Parts of the channels that do not see each other.
     """
-    taps = before // groups * width * kernel
-    return Layer(taps + width * (bias + 2 * norm), taps * prod(grid), width * prod(grid))
+    seen = before // groups
+    taps = seen * width * kernel
+    rows = min(width, seen * kernel) if kernel > 1 and seen > 1 else 0
+    return Layer(taps + width * (bias + 2 * norm), taps * prod(grid), width * prod(grid), rows)
 
 
 def up_convolution(
@@ -64,7 +69,8 @@ def up_convolution(
 ) -> Layer:
     """A transposed convolution to a grid that is `step` times finer; its kernel is its stride."""
     weights = before * width * prod(step) + width * bias
-    return Layer(weights, before * width * prod(grid), width * prod(grid))
+    rows = min(before, width * prod(step)) if prod(step) > 1 else 0
+    return Layer(weights, before * width * prod(grid), width * prod(grid), rows)
 
 
 def coarser(grid: Grid, step: Sequence[int]) -> Grid:

@@ -90,7 +90,7 @@ class Learner:
         if start is not None:
             start.fill(network, plan.network)
         self._network = network.train().to(self._fabric.device)
-        self._optimizer = _optimizer(self._network, plan.recipe, scaled=precision == "fp16")
+        self._optimizer = build_optimizer(self._network, plan.recipe, scaled=precision == "fp16")
         self._module, self._stepper = self._fabric.setup(self._network, self._optimizer)
         loss = build_loss(plan.loss, regions=plan.region_classes, ignored=plan.ignored_class)
         self._loss = loss.to(self._fabric.device)
@@ -275,7 +275,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _optimizer(network: Network, recipe: RecipeSpec, *, scaled: bool) -> Optimizer:
+def build_optimizer(network: Network, recipe: RecipeSpec, *, scaled: bool) -> Optimizer:
     """The recipe's optimizer, fused where gradients need no unscaling before they are clipped."""
     if recipe.optimizer == "muon":
         return Muon(

@@ -15,7 +15,7 @@ from medseg.dataset.folds import (
     make_folds,
     save_folds,
 )
-from medseg.dataset.plan import Plan, load_plan, make_plan, save_plan
+from medseg.dataset.plan import Plan, WantedConfig, load_plan, make_plan, save_plan
 from medseg.dataset.store import Store
 from medseg.errors import CannotResume, TrainingError
 from medseg.networks.start import Start, fresh_tensors
@@ -25,7 +25,8 @@ from medseg.training.checkpoint import load_checkpoint
 from medseg.training.first_stage import FirstStage
 from medseg.training.footprint import peak_memory_gb
 from medseg.training.module import Precision
-from medseg.training.probe import Machine, choose_precision
+from medseg.training.pace import plan_by_steps
+from medseg.training.probe import Machine, choose_precision, take_step
 from medseg.training.run import FOLDS, RunFolder, RunRecord, RunSettings
 from medseg.training.schedule import Clock
 
@@ -256,13 +257,23 @@ def _new_plan(
     fingerprint: Fingerprint, settings: RunSettings, machine: Machine, progress: Progress
 ) -> Plan:
     """Plan for this machine."""
-    budget = budget_of(settings, machine)
-    plan = make_plan(fingerprint, budget, config=settings.config, arch=settings.arch)
+    plan = plan_on(machine, fingerprint, settings, settings.config)
     if plan.recipe.batch_size >= settings.devices:
         return plan
     progress.note(f"A batch has {settings.devices} patches, one for each device.")
     recipe = plan.recipe.model_copy(update={"batch_size": settings.devices})
     return plan.model_copy(update={"recipe": recipe})
+
+
+def plan_on(
+    machine: Machine, fingerprint: Fingerprint, settings: RunSettings, config: WantedConfig
+) -> Plan:
+    """A plan of a configuration for this machine, as fast as its network is found to be on it."""
+    return plan_by_steps(
+        lambda budget: make_plan(fingerprint, budget, config=config, arch=settings.arch),
+        budget_of(settings, machine),
+        lambda plan: take_step(plan, machine.device, settings.precision),
+    )
 
 
 def budget_of(settings: RunSettings, machine: Machine) -> Budget:

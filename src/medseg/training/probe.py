@@ -1,10 +1,10 @@
-"""What this machine can do: a few timed convolutions before the plan, a few steps after it."""
+"""What this machine can do: a few timed convolutions before a plan, a few steps of its network."""
 
 import contextlib
 import os
-import platform
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import psutil
@@ -13,17 +13,39 @@ from torch import nn
 
 from medseg.dataset.plan import Plan
 from medseg.errors import MissingDependency, TrainingError
+from medseg.inference.machine import processor_name
 from medseg.losses import build_loss
 from medseg.networks.build import build
-from medseg.training.module import Precision
+from medseg.specs import LossSpec, NetworkSpec, RecipeSpec
+from medseg.training.module import Precision, build_optimizer, is_out_of_memory
+from medseg.training.pace import StepSeconds, two_digits
 from medseg.training.thin import has_thin_convolutions
+from medseg.types import GridSize
 
 Device = Literal["cpu", "cuda"]
+
+_DTYPES: dict[Precision, torch.dtype | None] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 LEAST_GAIN = 1.1
 """How many times faster a step in bf16 must be to be chosen on a CPU."""
 
-_WIDTH, _GRID, _REPEATS = 32, (32, 32, 32), 3
+_WIDTH, _GRID = 32, (32, 32, 32)
+_REPEATS, _MOST_REPEATS, _ENOUGH_SECONDS = 3, 10, 0.5
+"""How often something is timed: short things more often, until it took so long."""
+
+_LONG_SECONDS = 5.0
+"""What takes longer than this is timed once."""
+
+_LARGEST_LOAD = 2.0
+"""Other programs count as if they made this one so many times slower at most: who blocks the
+processor for the second of a probe rarely does so for the whole training."""
+
+_SAMPLES = 2
+"""Samples of a batch that are timed on a CPU, where a larger batch takes longer in proportion."""
 _MEMORY_SHARE = 0.6
 """Share of the free memory that a training step may take."""
 
@@ -36,7 +58,8 @@ class Machine(NamedTuple):
         name: What the processor or graphics card is called.
         cores: Processor cores that this process may use.
         memory_bytes: Memory that a step may take.
-        gflops: Speed of a convolution, forward and backward, in the faster arithmetic.
+        gflops: Speed of a convolution, forward and backward, in the faster arithmetic; two digits,
+            so that plans do not change with noise.
     """
 
     device: Device
@@ -91,7 +114,7 @@ def probe_machine(device: Device) -> Machine:
     )
     # Forward and the gradient of the weights; the image itself needs none.
     flop = 2 * 2 * image.numel() * _WIDTH * 27
-    return Machine(device, name, usable_cores(), memory, flop / seconds / 1e9)
+    return Machine(device, name, usable_cores(), memory, two_digits(flop / seconds / 1e9))
 
 
 def choose_precision(
@@ -131,42 +154,99 @@ def choose_precision(
     return ("bf16" if gain >= LEAST_GAIN else "fp32"), why
 
 
-def processor_name() -> str:
-    """What the processor is called."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as stream:  # noqa: PTH123
-        for line in stream:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def take_step(
+    plan: Plan, device: Device, wanted: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+) -> StepSeconds | None:
+    """Take a few steps of a plan, on made-up images.
+
+    Args:
+        plan: The plan.
+        device: Where it would train.
+        wanted: The arithmetic that was asked for.
+
+    Returns:
+        What they took; None if the memory does not hold one.
+    """
+    try:
+        precision, _ = choose_precision(plan, device, wanted)
+        network = _step_seconds(plan, _DTYPES[precision], device)
+        return StepSeconds(network, _optimizer_seconds(plan.network, plan.recipe, device))
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return None
+        raise
 
 
-def _step_seconds(plan: Plan, dtype: torch.dtype | None) -> float:
-    network = build(plan.network)
-    loss = build_loss(plan.loss, regions=plan.region_classes, ignored=plan.ignored_class)
-    grid = plan.patch_size[: plan.network.dims]
-    image = torch.randn(plan.recipe.batch_size, plan.network.in_channels, *grid)
-    labels = torch.zeros(plan.recipe.batch_size, *grid, dtype=torch.int64)
+def _step_seconds(plan: Plan, dtype: torch.dtype | None, device: Device = "cpu") -> float:
+    """Of the network and its loss on a whole batch; measured once in a process."""
+    return _network_seconds(
+        plan.network,
+        plan.patch_size,
+        plan.recipe.batch_size,
+        plan.loss,
+        plan.region_classes,
+        plan.ignored_class,
+        dtype,
+        device,
+    )
+
+
+@lru_cache(maxsize=32)
+def _network_seconds(
+    spec: NetworkSpec,
+    patch_size: GridSize,
+    batch_size: int,
+    loss_spec: LossSpec,
+    regions: tuple[tuple[int, ...], ...],
+    ignored: int | None,
+    dtype: torch.dtype | None,
+    device: Device,
+) -> float:
+    network = build(spec).to(device)
+    loss = build_loss(loss_spec, regions=regions, ignored=ignored).to(device)
+    samples = batch_size if device == "cuda" else min(batch_size, _SAMPLES)
+    grid = patch_size[: spec.dims]
+    image = torch.randn(samples, spec.in_channels, *grid, device=device)
+    labels = torch.zeros(samples, *grid, dtype=torch.int64, device=device)
 
     def step() -> None:
-        with _autocast("cpu", dtype):
+        with _autocast(device, dtype):
             outputs = network(image)
         torch.autograd.backward(loss(outputs, labels))
         network.zero_grad()
 
-    return _time(step, "cpu")
+    return _time(step, device) * batch_size / samples
+
+
+@lru_cache(maxsize=32)
+def _optimizer_seconds(spec: NetworkSpec, recipe: RecipeSpec, device: Device) -> float:
+    network = build(spec).to(device)
+    for weight in network.parameters():
+        weight.grad = torch.randn_like(weight)
+    optimizer = build_optimizer(network, recipe, scaled=False)
+    return _time(lambda: optimizer.step() and None, device)
 
 
 def _time(step: Callable[[], None], device: Device) -> float:
     """Least seconds of a few repeats, after one that warms up."""
+    begin, seconds = time.perf_counter(), [_once(step, device)]
+    if seconds[0] > _LONG_SECONDS:
+        return seconds[0]
+    while len(seconds) <= _REPEATS or (
+        len(seconds) <= _MOST_REPEATS and time.perf_counter() - begin < _ENOUGH_SECONDS
+    ):
+        seconds.append(_once(step, device))
+    return min(seconds[1:])
+
+
+def _once(step: Callable[[], None], device: Device) -> float:
+    """Seconds of a step; on a CPU at most `_LARGEST_LOAD` times those of this thread at work."""
+    _wait_for(device)
+    wall, busy = time.perf_counter(), time.thread_time()
     step()
-    seconds = []
-    for _ in range(_REPEATS):
-        _wait_for(device)
-        start = time.perf_counter()
-        step()
-        _wait_for(device)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    _wait_for(device)
+    wall, busy = time.perf_counter() - wall, time.thread_time() - busy
+    return wall if device == "cuda" else min(wall, _LARGEST_LOAD * busy)
 
 
 def _wait_for(device: Device) -> None:
