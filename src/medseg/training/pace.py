@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from medseg.dataset.effort import NETWORK_SHARE, STEP_SECONDS, step_seconds
 from medseg.dataset.plan import Plan
-from medseg.specs import Budget
+from medseg.specs import Budget, NetworkSpec
+from medseg.types import GridSize
 
 TOLERANCE = 0.15
 """A step that takes so much longer or shorter than foretold is as foretold."""
@@ -66,8 +67,9 @@ def plan_by_steps(
     plan = make(budget)
     if budget.seconds is None:
         return plan
-    begin, tried = clock(), []
-    while len(tried) < MOST_PLANS and clock() - begin < MOST_SHARE * budget.seconds:
+    end = clock() + MOST_SHARE * budget.seconds
+    tried: list[tuple[NetworkSpec, GridSize, int]] = []
+    while len(tried) < MOST_PLANS and clock() < end:
         found = (plan.network, plan.patch_size, plan.recipe.batch_size)
         step = None if found in tried else step_of(plan)
         if step is None:

@@ -15,7 +15,8 @@ from medseg.dataset.folds import (
     make_folds,
     save_folds,
 )
-from medseg.dataset.plan import Plan, WantedConfig, load_plan, make_plan, save_plan
+from medseg.dataset.frame import WantedConfig
+from medseg.dataset.plan import Plan, load_plan, make_plan, save_plan
 from medseg.dataset.store import Store
 from medseg.errors import CannotResume, TrainingError
 from medseg.networks.start import Start, fresh_tensors

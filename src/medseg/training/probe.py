@@ -224,7 +224,11 @@ def _optimizer_seconds(spec: NetworkSpec, recipe: RecipeSpec, device: Device) ->
     for weight in network.parameters():
         weight.grad = torch.randn_like(weight)
     optimizer = build_optimizer(network, recipe, scaled=False)
-    return _time(lambda: optimizer.step() and None, device)
+
+    def step() -> None:
+        optimizer.step()
+
+    return _time(step, device)
 
 
 def _time(step: Callable[[], None], device: Device) -> float:
