@@ -25,7 +25,7 @@ from medseg.inference.engine import Activation, Part
 from medseg.inference.evidence import to_evidence
 from medseg.inference.inputs import find_inputs
 from medseg.inference.predict import Predictor
-from medseg.inference.quality import estimate_quality
+from medseg.inference.quality import Expectation, estimate_quality
 from medseg.inference.window import sweep
 from medseg.space.votes import vote
 from medseg.specs import WindowSpec
@@ -73,7 +73,9 @@ def overhead(classes: int) -> None:
         finer = Geometry.from_spacing((1.2, 1.2, 1.2), size)
         array = vote(top, finer)
         voted = time.perf_counter()
-        estimate_quality([top], LabelMap(array, finer, labels), volume_ranges_ml={})
+        expectation = Expectation(classes)
+        expectation.add(top)
+        estimate_quality([expectation], LabelMap(array, finer, labels), volume_ranges_ml={})
         judged = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

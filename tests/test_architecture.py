@@ -24,7 +24,8 @@ FLOORS = {
     "service": 9, "cli": 9,
 }  # fmt: skip
 
-SAME_FLOOR = {("cli", "service"), ("files", "errors"), ("bundle", "bundle_file"),
+SAME_FLOOR = {("cli", "service"), ("files", "errors"), ("allocator", "errors"),
+              ("bundle", "bundle_file"),
               ("bundle", "card"), ("card", "bundle")}  # fmt: skip
 NEVER = {("transforms", "volume"), ("networks", "dataset"), ("networks", "volume"),
          ("networks", "space"), ("losses", "dataset"), ("losses", "volume"), ("losses", "space"),

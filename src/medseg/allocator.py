@@ -3,17 +3,34 @@
 glibc asks the kernel for every block above 128 KiB and gives it back when it is freed. A network
 allocates the same large blocks at every step, so each step pays for the page faults again.
 Three calls of mallopt(3) end that: no mmap for large blocks, no trimming, and growth of the heap by
-256 MiB at a time. The memory stays with the process until it ends, which is what training and
-prediction want and a long-lived service must bound by its workers' life.
+256 MiB at a time. What it costs: the memory of the largest moment stays with the process. Whoever
+works on one case after the other gives it back in between where it is more than `KEPT_BYTES`, which
+takes milliseconds. And a bound can be set that the kernel itself keeps.
 
-Measured in bench/allocator.py. Elsewhere (musl, macOS, Windows) this does nothing.
+Measured in bench/allocator.py and bench/volumes.py. Elsewhere (musl, macOS, Windows) nothing is
+kept, nothing need be given back, and no bound is kept by the kernel.
 """
 
+import contextlib
 import ctypes
 import platform
+from collections.abc import Iterator
+from functools import lru_cache
+
+import psutil
+
+from medseg.errors import MemoryTooSmall
+
+KEPT_BYTES = 1 << 30
+"""Of freed memory, at most, between one case and the next."""
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD_BYTES = 256 << 20
+_BOUNDED_PAD_BYTES = 32 << 20
+"""The heap grows by less where each byte counts."""
+
+LATER_BYTES = 64 << 20
+"""Of a bound, left for libraries that are loaded later: the kernel counts data only."""
 
 
 def keep_freed_memory() -> bool:
@@ -22,9 +39,89 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the allocator took all three settings; False off glibc.
     """
-    if platform.libc_ver()[0] != "glibc":
+    return _settled([(_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _TOP_PAD_BYTES)])
+
+
+def release_freed_memory(*, above_bytes: int = 0) -> bool:
+    """Give freed memory back to the kernel.
+
+    Args:
+        above_bytes: Only if this process holds more than so much in all, used or freed.
+
+    Returns:
+        Whether any was given back; False off glibc.
+    """
+    glibc = _glibc()
+    if glibc is None or resident_bytes() <= above_bytes:
         return False
-    mallopt = ctypes.CDLL("libc.so.6").mallopt
-    mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
-    settings = [(_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _TOP_PAD_BYTES)]
-    return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+    return bool(glibc.malloc_trim(0))
+
+
+def resident_bytes() -> int:
+    """Memory of this process that lies in the machine's: used, kept, and files mapped into it."""
+    return int(psutil.Process().memory_info().rss)
+
+
+@contextlib.contextmanager
+def bounded_memory(most_bytes: int) -> Iterator[bool]:
+    """In this block the process never holds more: the kernel refuses what would be too much.
+
+    A refusal is a `MemoryError`, or torch's own error. Begin it when all libraries are loaded.
+
+    Args:
+        most_bytes: Resident memory of the process, libraries included.
+
+    Yields:
+        Whether the kernel keeps the bound; off Linux it does not.
+
+    Raises:
+        MemoryTooSmall: If the process holds more already.
+    """
+    memory = psutil.Process().memory_info()
+    if memory.rss + LATER_BYTES > most_bytes:
+        raise MemoryTooSmall(
+            "Within its memory there must be room for the program and for a case.",
+            received=f"{most_bytes / 2**20:.0f} MiB, of which the program and the networks take "
+            f"{(memory.rss + LATER_BYTES) / 2**20:.0f}",
+            cure="Give more with --memory.",
+        )
+    if platform.system() != "Linux":
+        yield False
+        return
+    import resource  # is not there on Windows
+
+    if _settled([(_M_TOP_PAD, _BOUNDED_PAD_BYTES)]):
+        release_freed_memory()  # what the heap has grown by ahead of its use counts too
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = most_bytes - memory.shared - LATER_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, before[1]))
+    try:
+        yield True
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was refused, on a CPU or a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error)
+        for words in ("can't allocate memory", "out of memory", "bad_alloc", "start new thread")
+    )
+
+
+def _settled(settings: list[tuple[int, int]]) -> bool:
+    glibc = _glibc()
+    return glibc is not None and all(glibc.mallopt(*setting) == 1 for setting in settings)
+
+
+@lru_cache(maxsize=1)
+def _glibc() -> ctypes.CDLL | None:
+    """The C library with the two calls that are needed; None where it is another one."""
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    library = ctypes.CDLL("libc.so.6")
+    library.mallopt.argtypes, library.mallopt.restype = [ctypes.c_int] * 2, ctypes.c_int
+    library.malloc_trim.argtypes, library.malloc_trim.restype = [ctypes.c_size_t], ctypes.c_int
+    return library

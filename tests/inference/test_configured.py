@@ -6,9 +6,10 @@ from small import make_bundle, make_plan, make_volume
 
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import preprocess
-from medseg.inference.configured import Configured, slots_of
+from medseg.inference.configured import RIVALS, Configured, slots_of
 from medseg.inference.engine import Engine
 from medseg.inference.ensemble import Ensemble
+from medseg.inference.evidence import probabilities
 from medseg.inference.predict import Predictor
 from medseg.inference.window import sweep
 from medseg.space.painting import paint
@@ -43,16 +44,17 @@ PAIRS = plan_of_regions(
 
 def test_of_regions_all_that_may_cover_a_voxel_are_kept_and_some_more():
     assert slots_of(make_plan()) == SLOTS
-    assert slots_of(NESTED) == 2 + SLOTS - 1
+    assert slots_of(NESTED) == 2 + RIVALS
     assert len(PAIRS.regions) == 12
-    assert slots_of(PAIRS) == 2 + SLOTS - 1
+    assert slots_of(PAIRS) == 2 + RIVALS
 
 
 def test_regions_come_as_sigmoids_of_the_network():
     configured = Configured(make_bundle(NESTED).configurations[0])
     case = preprocess(make_volume((16, 16, 16)), None, NESTED)
     logits = configured.engines[0].run(case.image[None])[0]
-    np.testing.assert_allclose(configured.sweep(case).weights[:2], expit(logits), atol=1e-5)
+    found = probabilities(configured.sweep(case)).weights[:2]
+    np.testing.assert_allclose(found, expit(logits), atol=1e-5)
 
 
 def test_a_mask_of_regions_is_an_ordinary_label_map():
@@ -96,6 +98,7 @@ def test_few_slots_paint_what_all_of_them_would():
     )
     assert few.classes.shape[0] == 5
     for target in (geometry, finer):
-        painted = paint([few], target, values)
-        np.testing.assert_array_equal(painted, paint([every], target, values))
+        painted = paint([probabilities(few)], target, values)
+        expected = paint([probabilities(every)], target, values)
+        np.testing.assert_array_equal(painted, expected)
         assert set(np.unique(painted)) == {0, *values}

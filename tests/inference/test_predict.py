@@ -8,7 +8,7 @@ from small import make_bundle, make_plan, make_volume
 
 from medseg.dataset.description import Channel
 from medseg.dataset.preprocess import preprocess
-from medseg.errors import DatasetError, MissingDependency, WrongInput
+from medseg.errors import DatasetError, NoEngine, WrongInput
 from medseg.inference.predict import Predictor
 from medseg.volume.geometry import Geometry
 from medseg.volume.volume import Source, Volume
@@ -124,5 +124,5 @@ def test_nan_is_refused(bundle, volume):
 
 
 def test_an_engine_that_the_bundle_lacks_is_said(bundle):
-    with pytest.raises(MissingDependency, match="holds torch weights only"):
+    with pytest.raises(NoEngine, match="onnx for phantom, whose engines are: none"):
         Predictor(bundle, engine="onnx")

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
 
 from medseg.inference.engine import Part
-from medseg.inference.evidence import to_evidence
+from medseg.inference.evidence import probabilities, to_evidence
 from medseg.inference.window import cut, gaussian, positions, spans, sweep
 from medseg.space.votes import SLOTS, vote
 from medseg.specs import WindowSpec
@@ -55,7 +55,7 @@ def smooth_logits(classes, size, *, seed=0):
 
 
 def naive(image, network, spec, classes):
-    """nnU-Net's way: all logits at once, padded image, summed and divided; then softmax."""
+    """nnU-Net's way: all logits at once, padded image, summed and divided."""
     grid, patch = image.shape[1:], spec.patch_size
     before = [max(0, p - n) // 2 for n, p in zip(grid, patch, strict=True)]
     padded = cut(image, tuple(-b for b in before), tuple(map(max, zip(grid, patch, strict=True))))
@@ -75,7 +75,7 @@ def naive(image, network, spec, classes):
                 )
                 share[at] += weight
     inner = tuple(slice(b, b + n) for b, n in zip(before, grid, strict=True))
-    return softmax((total / share)[(slice(None), *inner)], axis=0)
+    return (total / share)[(slice(None), *inner)]
 
 
 def swept(size, patch, classes, *, overlap=0.5):
@@ -99,7 +99,7 @@ def swept(size, patch, classes, *, overlap=0.5):
 )
 def test_few_classes_are_exact(size, patch):
     top, dense = swept(size, patch, SLOTS)
-    np.testing.assert_allclose(top.weights, dense, atol=2e-6)
+    np.testing.assert_allclose(probabilities(top).weights, softmax(dense, axis=0), atol=2e-6)
     np.testing.assert_array_equal(vote(top, top.geometry), dense.argmax(0))
 
 
@@ -115,9 +115,9 @@ def test_many_classes_lose_almost_nothing():
     assert min(dice) >= 0.999
 
 
-def test_weights_are_probabilities():
+def test_evidence_becomes_probabilities():
     top, _ = swept((21, 18, 25), (8, 8, 8), 3)
-    np.testing.assert_allclose(top.weights.sum(0), 1, atol=1e-5)
+    np.testing.assert_allclose(probabilities(top).weights.sum(0), 1, atol=1e-5)
 
 
 @settings(max_examples=50, deadline=None)

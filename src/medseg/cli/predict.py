@@ -1,11 +1,14 @@
 """`medseg predict`: scans in, masks out."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from medseg.cli.console import EXIT_FAILED, Console, reporting
+from medseg.cli.dicom_options import AllowGaps, Measurements, SegType, SeriesUid
+from medseg.cli.plan import bytes_of
 
 if TYPE_CHECKING:
     from medseg.inference.record import CaseOutcome
@@ -42,21 +45,37 @@ def predict(
         typer.Option("--attention", help="Also write what attention gates let through."),
     ] = False,
     mask_format: Annotated[
-        Literal["nifti", "dicom-seg", "same"],
+        Literal["nifti", "dicom-seg", "dicom-rtstruct", "same"],
         typer.Option("--format", help='Of the masks; "same" is that of the input.'),
     ] = "nifti",
+    seg_type: SegType = "binary",
+    measurements: Measurements = False,
+    series: SeriesUid = "",
+    allow_gaps: AllowGaps = False,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="What it computes with.")
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
+        typer.Option(help="What it computes with; int8 was exported before."),
     ] = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Take at most so much memory: 4G, 800M. The program itself needs 0.5G."),
+    ] = None,
+    skip_air: Annotated[
+        bool,
+        typer.Option("--skip-air", help="Of a CT: windows of nothing but air are background."),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the masks that an earlier run has finished.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Segment scans: one mask for each case, volumes in ml and a first estimate of quality."""
+    if measurements and mask_format not in ("dicom-seg", "same"):
+        raise typer.BadParameter("--measurements lie beside a DICOM-SEG: add --format dicom-seg.")
+    memory_bytes = None if memory is None else bytes_of(memory)
     with reporting(as_json=as_json) as console:
-        from medseg.allocator import keep_freed_memory
+        from medseg.allocator import bounded_memory, keep_freed_memory
 
         keep_freed_memory()
 
@@ -67,14 +86,19 @@ def predict(
 
         predictor = Predictor(
             load_bundle(model), engine=engine, device=device, precision=precision, mirrors=tta,
-            attention=attention,
+            attention=attention, skip_air=skip_air, memory_bytes=memory_bytes,
+            progress=console.progress,
         )  # fmt: skip
         if tta and not predictor.ensemble.mirrors[1:]:
             console.progress.note("This bundle was trained without mirrors: --tta changes nothing.")
-        cases = find_inputs(inputs, progress=console.progress)
-        outcomes = predict_cases(
-            cases, predictor, out, format=mask_format, resume=resume, progress=console.progress
+        cases = find_inputs(
+            inputs, series_uid=series, allow_gaps=allow_gaps, progress=console.progress
         )
+        with nullcontext() if memory_bytes is None else bounded_memory(memory_bytes):
+            outcomes = predict_cases(
+                cases, predictor, out, format=mask_format, seg_type=seg_type,
+                measurements=measurements, resume=resume, progress=console.progress,
+            )  # fmt: skip
         _report(console, outcomes, out)
         if any(outcome.status == "failed" for outcome in outcomes):
             raise typer.Exit(EXIT_FAILED)
@@ -95,6 +119,8 @@ def _report(console: Console, outcomes: "list[CaseOutcome]", out: Path) -> None:
         if gates:
             console.say(f"What the {len(gates)} gates let through: {out}/NAME_attention_*.nii.gz")
     for outcome in outcomes:
+        for remark in outcome.remarks:
+            console.progress.note(f"{outcome.case}: {remark.text}")
         if outcome.error is not None:
             console.complain(outcome.error.code, f"{outcome.case}: {outcome.error.message}")
     console.result(

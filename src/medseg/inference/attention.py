@@ -6,9 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from medseg.bundle import Bundle
 from medseg.errors import BundleError
+from medseg.inference.engine import Engine
 from medseg.inference.window import placed, windowed
-from medseg.networks.network import Network
 from medseg.progress import SILENT, Progress
 from medseg.space.resample import resample_array
 from medseg.specs import WindowSpec
@@ -64,25 +65,32 @@ class AttentionMaps:
             yield name, Volume(on_case, self.target, (name,))
 
 
-def require_gates(network: Network, *, kind: str, name: str) -> None:
-    """Pass if a network has attention gates.
+def gates_of(engine: Engine, bundle: Bundle) -> tuple[str, ...]:
+    """Names of the attention gates that an engine can look into.
 
     Args:
-        network: The network.
-        kind: Its kind.
-        name: Of its bundle.
+        engine: What runs the network.
+        bundle: The network's.
 
     Raises:
-        BundleError: If it has none.
+        BundleError: If there are none, or the engine cannot look inside.
     """
-    if not network.gate_names:
+    if engine.gate_names:
+        return engine.gate_names
+    if engine.name != "torch":
         raise BundleError(
-            "Attention maps show what attention gates let through; of all kinds of network, "
-            "attention_unet has such gates.",
-            received=f"--attention for {name}, a network of kind {kind} without gates",
-            cure="Leave --attention out, or train one that has them: "
-            "medseg train DATASET --arch attention_unet.",
+            "Attention maps are what torch computes inside a network.",
+            received=f"--attention for {bundle.name}, run by {engine.name}",
+            cure="Say --engine torch, or leave --attention out.",
         )
+    raise BundleError(
+        "Attention maps show what attention gates let through; of all kinds of network, "
+        "attention_unet has such gates.",
+        received=f"--attention for {bundle.name}, a network of kind {bundle.plan.network.kind} "
+        "without gates",
+        cure="Leave --attention out, or train one that has them: "
+        "medseg train DATASET --arch attention_unet.",
+    )
 
 
 def sweep_attention(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from medseg.inference.evidence import probabilities
 from medseg.space.painting import paint
 from medseg.space.votes import TopClasses, vote_together
 from medseg.types import IntArray
@@ -16,7 +17,9 @@ def elected(
     """Class indices on a grid, elected together or painted region by region.
 
     Args:
-        tops: What each configuration says, on its own grid; each counts alike.
+        tops: What each configuration says, on its own grid. A single one elects by its mean
+            logits; of several, the probabilities count, of each alike, and of regions where not
+            all have slots, since there is no telling what one without had for a logit.
         target: The grid.
         labels: The structures; the n-th is class n + 1.
         regions: What the networks find instead, if they do.
@@ -24,6 +27,9 @@ def elected(
     Returns:
         Shape (I, J, K) of the target.
     """
+    few_slots = regions and any(len(top.classes) < len(regions) for top in tops)
+    if len(tops) > 1 or few_slots:
+        tops = [probabilities(top) for top in tops]
     if regions:
         return paint(tops, target, painted_classes(regions, labels))
     return vote_together(tops, target)

@@ -1,10 +1,10 @@
 """A volume in, a label map in the volume's own space out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -13,13 +13,18 @@ from medseg.bundle import Bundle
 from medseg.dataset.description import fit_picture
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import Preprocessed, network_grid
-from medseg.errors import MissingDependency, WrongInput
-from medseg.inference.attention import AttentionMaps, require_gates, sweep_attention
-from medseg.inference.configured import Configured, shown, slots_of
+from medseg.errors import WrongInput
+from medseg.inference.assembly import assemble
+from medseg.inference.attention import AttentionMaps, gates_of, sweep_attention
+from medseg.inference.configured import Configured, air_of, shown, slots_of
 from medseg.inference.elected import elected
-from medseg.inference.engine import Device, Precision
+from medseg.inference.engine import Device
+from medseg.inference.engines import EngineMaker, EngineName, Wanted, choose_engines
+from medseg.inference.memory import Load, described, passages_within, within
+from medseg.inference.passage import Passage, passages, wholes
 from medseg.inference.postprocess import postprocessed
-from medseg.inference.quality import Quality, estimate_quality
+from medseg.inference.quality import Expectation, Quality, estimate_quality
+from medseg.inference.return_nnunet import as_nnunet_returns, slices_apart
 from medseg.progress import SILENT, Progress
 from medseg.space.votes import TopClasses
 from medseg.types import IntArray
@@ -28,8 +33,8 @@ from medseg.volume.labels import Labels
 from medseg.volume.regions import Regions
 from medseg.volume.volume import LabelMap, Volume
 
-EngineName = Literal["auto", "torch", "onnx", "openvino", "tensorrt"]
-"""What runs the network; "auto" is the best engine that the bundle has."""
+if TYPE_CHECKING:
+    from medseg.inference.sequence import FrameMask
 
 _MODALITIES = {"MRI": "MR", "PET": "PT"}
 """Other words for DICOM's."""
@@ -61,17 +66,23 @@ class Predictor:
         bundle: What to use. The members of a configuration are averaged, then the configurations,
             on the case's own grid; then comes the bundle's post-processing. Of a cascade, the first
             stage finds a mask that the networks of the second see beside the image.
-        engine: What runs it.
+        engine: What runs it; see `choose_engines`.
         device: Where it runs.
-        precision: What it computes with; see `TorchEngine`.
+        precision: What it computes with; see `TorchEngine` for torch.
         mirrors: Whether each window is also shown mirrored along every axis that was mirrored in
             training: up to eight times the work for a little accuracy (test-time augmentation).
         attention: Whether predictions also hold what attention gates let through: each window is
             shown a second time. Of several configurations the first one is looked into.
+        skip_air: Whether windows of a CT that hold nothing but air are background unseen.
+        memory_bytes: What the process may hold; see `medseg.inference.memory`. None for as much as
+            is fastest.
+        maker: Who makes the engines, instead of what the three say.
+        progress: Told which engine was chosen, and which ones cannot be used.
 
     Raises:
-        BundleError: If attention is asked for and the network has no gates.
-        MissingDependency: If the bundle has no such engine, or the machine no such device.
+        BundleError: If attention is asked for and the network has no gates; if the bundle has no
+            such engine, or one that must not run here.
+        MissingDependency: If the runtime is not installed, or the machine has no such device.
     """
 
     def __init__(
@@ -80,28 +91,35 @@ class Predictor:
         *,
         engine: EngineName = "auto",
         device: Device = "auto",
-        precision: Precision = "auto",
+        precision: Wanted = "auto",
         mirrors: bool = False,
         attention: bool = False,
+        skip_air: bool = False,
+        memory_bytes: int | None = None,
+        maker: EngineMaker | None = None,
+        progress: Progress = SILENT,
     ) -> None:
-        if engine not in ("auto", "torch"):
-            raise MissingDependency(
-                "An engine other than torch comes with the bundle.",
-                received=f"--engine {engine} for {bundle.name}, which holds torch weights only",
-                cure="Leave --engine out, or say --engine torch.",
+        if maker is None:
+            maker = choose_engines(
+                bundle,
+                engine="torch" if attention and engine == "auto" else engine,
+                device=device,
+                precision=precision,
+                progress=progress,
             )
-        self.bundle, self.precision, self.mirrors = bundle, precision, mirrors
+        self.bundle, self.precision, self.mirrors = bundle, maker.precision, mirrors
         self.gate_names: tuple[str, ...] = ()
         self.configured = tuple(
-            Configured(one, device=device, precision=precision, mirrors=mirrors)
-            for one in bundle.configurations
+            Configured(one, maker=maker, mirrors=mirrors) for one in bundle.configurations
         )
         self.engines = tuple(engine for one in self.configured for engine in one.engines)
         self.ensemble = self.configured[0].ensemble
+        self.skip_air, self.memory_bytes = skip_air, memory_bytes
+        if skip_air:
+            for one in self.configured:
+                air_of(one.plan)
         if attention:
-            network = self.engines[0].network
-            require_gates(network, kind=bundle.plan.network.kind, name=bundle.name)
-            self.gate_names = network.gate_names
+            self.gate_names = gates_of(self.engines[0], bundle)
 
     def predict(self, volume: Volume, *, progress: Progress = SILENT) -> Prediction:
         """Segment one case.
@@ -113,7 +131,12 @@ class Predictor:
         Raises:
             WrongInput: If the bundle was not made for such a case.
             DatasetError: If a voxel holds no finite number.
+            MemoryTooSmall: If there is not enough memory for it.
         """
+        with within(self.memory_bytes):
+            return self._predict(volume, progress)
+
+    def _predict(self, volume: Volume, progress: Progress) -> Prediction:
         start = time.perf_counter()
         volume = fit_picture(volume, self.bundle.plan.channels)
         for one in self.configured:
@@ -121,30 +144,89 @@ class Predictor:
             require_room(volume.geometry, one.plan, maps=len(self.gate_names))
         first, *further = self.configured
         case = first.prepared(volume, progress=progress)
-        tops = [first.sweep(case, progress=progress)]
-        for one in further:
-            other = one.prepared(volume, progress=progress)
-            tops.append(one.sweep(other, progress=progress))
-        label_map = postprocessed(
-            voted(tops, volume, self.bundle.labels, regions=first.plan.regions),
-            self.bundle.postprocessing,
-        )
+        cases = [case, *(one.prepared(volume, progress=progress) for one in further)]
+        array, expectations = self._swept(cases, progress)
+        whole = LabelMap(array, volume.geometry, self.bundle.labels, volume.source)
+        label_map = postprocessed(whole, self.bundle.postprocessing)
         quality = estimate_quality(
-            tops,
+            expectations,
             label_map,
             volume_ranges_ml=self.bundle.volume_ranges_ml,
             instances=first.plan.instances,
-            temperatures=[one.temperature for one in self.configured],
             regions=first.plan.regions,
         )
         attention = self._attention(case, progress) if self.gate_names else None
         seconds = time.perf_counter() - start
         return Prediction(label_map, label_map.volumes_ml(), quality, seconds, attention)
 
+    def stream(self, frames: Iterable[Volume]) -> "Iterator[FrameMask]":
+        """Segment a sequence of single slices, such as the frames of a video, of any length.
+
+        Frames are read and prepared in a thread of their own while the one before is computed; no
+        more than a few are held at a time. Masks come in the order of the frames and are those of
+        `predict`; quality is not estimated. Where the bundle takes one channel, 8-bit colours
+        become grey (ITU-R BT.601).
+
+        Args:
+            frames: Cases with K = 1, one after the other; see `medseg.volume.frames.frame_of` for
+                arrays and `open_frames` for files.
+
+        Yields:
+            A mask for each frame.
+
+        Raises:
+            WrongInput: If the bundle was made for volumes, or not for such frames.
+            DatasetError: If a pixel holds no finite number.
+        """
+        from medseg.inference.sequence import stream_masks
+
+        return stream_masks(frames, self)
+
     def predict_preprocessed(self, case: Preprocessed, *, progress: Progress = SILENT) -> IntArray:
         """Class indices on the first configuration's grid, (I, J, K): for looks in training."""
         top, plan = self.configured[0].sweep(case, progress=progress), self.bundle.plan
         return elected([top], top.geometry, plan.labels, plan.regions)
+
+    def _swept(
+        self, cases: Sequence[Preprocessed], progress: Progress
+    ) -> tuple[IntArray, list[Expectation]]:
+        """Values on the case's own grid, and how sure each configuration is of them."""
+        target, labels = cases[0].original, self.bundle.labels
+        regions = self.configured[0].plan.regions
+        pairs = list(zip(self.configured, cases, strict=True))
+        plan = self.configured[0].plan
+        is_apart = (
+            plan.conventions == "nnunet"
+            and len(cases) == 1
+            and slices_apart(cases[0].geometry, plan, target) is not None
+        )
+        chosen = self._passages(cases, held_whole=is_apart, progress=progress)
+        expectations = [one.expectation() for one in self.configured]
+        streams = [
+            one.stream(case, passage, told, skip_air=self.skip_air, progress=progress)
+            for (one, case), passage, told in zip(pairs, chosen, expectations, strict=True)
+        ]
+
+        def elect(tops: Sequence[TopClasses], part: Geometry) -> IntArray:
+            if is_apart:
+                tops = [as_nnunet_returns(tops[0], plan, part)]
+            return _values(elected(tops, part, labels, regions), labels)
+
+        return assemble(streams, target, elect), expectations
+
+    def _passages(
+        self, cases: Sequence[Preprocessed], *, held_whole: bool, progress: Progress
+    ) -> list[Passage]:
+        """How each configuration goes through the case; said once if there is a bound."""
+        target = cases[0].original
+        sweeps = [one.to_sweep(case) for one, case in zip(self.configured, cases, strict=True)]
+        if self.memory_bytes is None:
+            return wholes(sweeps) if held_whole else passages(sweeps, target)
+        loads = [Load.of(s, one.plan) for s, one in zip(sweeps, self.configured, strict=True)]
+        chosen = passages_within(loads, target, self.memory_bytes, held_whole=held_whole)
+        words = "; ".join(described(p, s) for p, s in zip(chosen, sweeps, strict=True))
+        progress.note(f"Within {self.memory_bytes / 2**30:.3g} GiB: {words}.")
+        return chosen
 
     def _attention(self, case: Preprocessed, progress: Progress) -> AttentionMaps:
         maps = sweep_attention(
@@ -215,7 +297,7 @@ def require_room(geometry: Geometry, plan: Plan, *, maps: int = 0) -> None:
     Raises:
         WrongInput: If it does not fit.
     """
-    grid = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation)), plan)
+    grid = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation_of(geometry))), plan)
     voxels = prod(grid.grid_size)
     needed = voxels * (
         8 * (len(plan.channels) + (plan.mask_channels > 0))

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from medseg.compiled import compiled
+from medseg.inference.evidence import probabilities
 from medseg.space.painting import INSIDE, weights_of
 from medseg.space.votes import TopClasses
 from medseg.specs import FROZEN
@@ -71,27 +72,77 @@ class Quality(BaseModel):
     flags: tuple[Flag, ...] = ()
 
 
+class Expectation:
+    """Sums over the voxels of one configuration that its expected Dice is made of (see the module).
+
+    Args:
+        count: Number of classes N, background included; or of regions.
+        regions: Whether these are regions: each is wherever it is likelier than not, and a
+            temperature divides the logit of its sigmoid.
+        temperature: T.
+    """
+
+    def __init__(self, count: int, *, regions: bool = False, temperature: float = 1.0) -> None:
+        self._regions, self._temperature = regions, temperature
+        self._mass, self._sure, self._won = np.zeros(count), np.zeros(count), np.zeros(count)
+
+    def add(self, top: TopClasses) -> None:
+        """Count voxels in, from their probabilities or evidence: of a volume, or of a part of it.
+
+        Class n is the n-th label, from 1, or the n-th region, from 0.
+        """
+        top = probabilities(top)
+        sums = self._of_regions(top) if self._regions else self._of_classes(top)
+        for total, more in zip((self._mass, self._sure, self._won), sums, strict=True):
+            total += more
+
+    def dice(self) -> list[float | None]:
+        """Expected Dice of each label (not of background) or region; None if it nowhere wins."""
+        first = 0 if self._regions else 1
+        rows = zip(self._mass[first:], self._sure[first:], self._won[first:], strict=True)
+        return [float(2 * sure / (mass + won)) if won else None for mass, sure, won in rows]
+
+    def _of_classes(self, top: TopClasses) -> tuple[AnyArray, AnyArray, AnyArray]:
+        flat = (top.classes.shape[0], -1)
+        sums: tuple[AnyArray, AnyArray, AnyArray] = _sums(
+            top.classes.reshape(flat),
+            top.weights.reshape(flat),
+            len(self._mass),
+            1 / self._temperature,
+        )
+        return sums
+
+    def _of_regions(self, top: TopClasses) -> tuple[AnyArray, AnyArray, AnyArray]:
+        mass, sure, won = (np.zeros(len(self._mass)) for _ in range(3))
+        for n in range(len(mass)):
+            weights = weights_of(top, n)
+            there = weights > INSIDE
+            if self._temperature != 1.0:
+                inside = weights ** (1 / self._temperature)
+                weights = inside / (inside + (1 - weights) ** (1 / self._temperature))
+            mass[n], won[n] = weights.sum(dtype=np.float64), there.sum()
+            sure[n] = weights[there].sum(dtype=np.float64)
+        return mass, sure, won
+
+
 def estimate_quality(
-    tops: Sequence[TopClasses],
+    expectations: Sequence[Expectation],
     label_map: LabelMap,
     *,
     volume_ranges_ml: Mapping[str, tuple[float, float]],
     instances: bool = False,
-    temperatures: Sequence[float] = (1.0,),
     regions: Regions = (),
 ) -> Quality:
     """Judge a mask by the networks' own probabilities and by what training cases look like.
 
     Args:
-        tops: Probabilities of each configuration on its grid; class n is the n-th label, from 1,
-            or the n-th region, from 0.
-            The expected Dice is the mean over configurations, 0 of one that finds nothing.
+        expectations: Of each configuration, all voxels counted in. The expected Dice is the mean
+            over configurations, 0 of one that finds nothing.
         label_map: The mask on the case's own grid.
         volume_ranges_ml: For each label name, the volumes between which training cases lie; a
             label that is missing here is not judged by its volume.
         instances: Whether a label holds many objects: then several parts, and parts at the
             border, are as it should be.
-        temperatures: Of each configuration.
         regions: Where the networks find regions: then the expected Dice is theirs.
     """
     volumes = label_map.volumes_ml()
@@ -100,11 +151,7 @@ def estimate_quality(
         flags += _volume_flags(label, volumes[label.name], volume_ranges_ml.get(label.name))
     if not instances:
         flags += _border_flags(label_map) + _part_flags(label_map)
-    pairs = list(zip(tops, temperatures, strict=True))
-    if regions:
-        each = [expected_region_dice(top, len(regions), temperature=t) for top, t in pairs]
-    else:
-        each = [expected_dice(top, len(volumes) + 1, temperature=t)[1:] for top, t in pairs]
+    each = [one.dice() for one in expectations]
     by_value = {label.value: volumes[label.name] for label in label_map.labels}
     expected = {
         name: float(np.mean([one[n] or 0.0 for one in each]))
@@ -118,34 +165,6 @@ def estimate_quality(
         expected_dice=expected,
         flags=tuple(flags),
     )
-
-
-def expected_dice(top: TopClasses, classes: int, *, temperature: float = 1.0) -> list[float | None]:
-    """Expected Dice of each class (see the module); None for a class that nowhere wins."""
-    slots = top.classes.shape[0]
-    mass, sure, won = _sums(
-        top.classes.reshape(slots, -1), top.weights.reshape(slots, -1), classes, 1 / temperature
-    )
-    return [float(2 * s / (m + w)) if w else None for m, s, w in zip(mass, sure, won, strict=True)]
-
-
-def expected_region_dice(
-    top: TopClasses, count: int, *, temperature: float = 1.0
-) -> list[float | None]:
-    """Expected Dice of each of `count` regions, each wherever it is likelier than not.
-
-    A temperature divides the logit of a region's sigmoid. None for a region that is nowhere.
-    """
-    found: list[float | None] = []
-    for number in range(count):
-        weights = weights_of(top, number)
-        won = weights > INSIDE
-        if temperature != 1.0:
-            inside, outside = weights ** (1 / temperature), (1 - weights) ** (1 / temperature)
-            weights = inside / (inside + outside)
-        mass = weights.sum(dtype=np.float64) + won.sum()
-        found.append(float(2 * weights[won].sum(dtype=np.float64) / mass) if won.any() else None)
-    return found
 
 
 @compiled

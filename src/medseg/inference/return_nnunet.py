@@ -18,8 +18,11 @@ def as_nnunet_returns(top: TopClasses, plan: Plan, target: Geometry) -> TopClass
         The same with as many slices as the case has, where nnU-Net takes the nearest slice; `top`
         itself elsewhere, since evidence is interpolated as logits are.
     """
-    geometry = top.geometry
-    own_mm = target.reordered(*target.steps_to(geometry.orientation)).spacing_mm
+    return returning(top, target, slices_apart(top.geometry, plan, target))
+
+
+def slices_apart(grid: Geometry, plan: Plan, target: Geometry) -> int | None:
+    """The axis of the network's grid across which nnU-Net keeps slices apart; None without one."""
+    own_mm = target.reordered(*target.steps_to(grid.orientation)).spacing_mm
     i, j, k = plan.spacing_mm
-    wanted = (i, j, geometry.spacing_mm[2] if plan.config == "2d" else k)
-    return returning(top, target, apart_axis(wanted, own_mm))
+    return apart_axis((i, j, grid.spacing_mm[2] if plan.config == "2d" else k), own_mm)

@@ -3,7 +3,8 @@
 Windows overlap, and their logits are averaged with Gaussian weights, as evidence
 (`medseg.inference.evidence`). The sum is kept for the few heaviest classes of each voxel only
 (`medseg.space.votes.TopClasses`), and the network's output is taken slab by slab: nothing that
-grows with the number of classes is larger than a slab.
+grows with the number of classes is larger than a slab. Of a large volume, only the planes that
+windows still reach are held (`medseg.inference.passage`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from medseg.inference.blank import Blanks
 from medseg.inference.engine import Activation, Part
-from medseg.inference.evidence import depth_of, to_probabilities
+from medseg.inference.evidence import depth_of
+from medseg.inference.passage import BATCH_VOXELS, PIECES, Passage, groups
 from medseg.progress import SILENT, Progress
 from medseg.space.kernels import add_window
-from medseg.space.votes import SLOTS, TopClasses
+from medseg.space.votes import SLOTS, Evidence, TopClasses
 from medseg.specs import WindowSpec
 from medseg.types import FloatArray, GridSize
 from medseg.volume.geometry import Geometry
-
-_BATCH_VOXELS = 1 << 19
-"""Image voxels of a batch of windows, at most."""
 
 
 class Opinions(Protocol):
@@ -74,6 +74,23 @@ class Place(NamedTuple):
     shares: FloatArray
 
 
+class Slab(NamedTuple):
+    """Planes of a volume that no window will reach any more.
+
+    Attributes:
+        first: The first of them, counted along the axis of the passage. But for the first slab it
+            is the last plane of the slab before: between two slabs nothing is missing.
+        repeated: Planes at its beginning that the slab before had too: 0 or 1.
+        is_last: Whether it ends the volume.
+        top: What is said about them.
+    """
+
+    first: int
+    repeated: int
+    is_last: bool
+    top: TopClasses
+
+
 def sweep(
     image: FloatArray,
     network: Opinions,
@@ -84,7 +101,7 @@ def sweep(
     slots: int = SLOTS,
     progress: Progress = SILENT,
 ) -> TopClasses:
-    """Probabilities of a whole image, of the heaviest classes at each voxel.
+    """What is said about a whole image: the evidence of the heaviest classes at each voxel.
 
     Args:
         image: Normalised intensities, float32, shape (C, I, J, K).
@@ -97,18 +114,164 @@ def sweep(
         progress: Told after each batch of windows.
 
     Returns:
-        What the mean logits over windows and opinions say; its weights are probabilities.
+        The mean logits over windows and opinions, as evidence.
 
     Source:
         Positions, Gaussian (sigma an eighth of the window) and the mean of logits as in nnU-Net v2
         (Isensee et al., Nature Methods 18, 2021).
     """
-    top = TopClasses.empty(classes, geometry, slots=slots)
-    depth = depth_of(classes, top.classes.shape[0])
-    for batch, windows in windowed(image, spec, name="windows", progress=progress):
-        _add_all(top, network, batch, windows, depth)
-    to_probabilities(top.weights, network.activation, depth)
-    return top
+    (slab,) = slabs(
+        image,
+        network,
+        spec,
+        classes=classes,
+        geometry=geometry,
+        slots=slots,
+        passage=Passage.whole(image.shape[1:], spec),
+        progress=progress,
+    )
+    return slab.top
+
+
+def slabs(
+    image: FloatArray,
+    network: Opinions,
+    spec: WindowSpec,
+    *,
+    classes: int,
+    geometry: Geometry,
+    passage: Passage,
+    slots: int = SLOTS,
+    air: Sequence[float] | None = None,
+    progress: Progress = SILENT,
+) -> Iterator[Slab]:
+    """The same as `sweep`, slab by slab along one axis: few planes are held at a time.
+
+    A window that is the same in all of its voxels is shown to the network once; its answer holds
+    for each other window like it.
+
+    Args:
+        image: As in `sweep`.
+        network: As in `sweep`.
+        spec: As in `sweep`.
+        classes: As in `sweep`.
+        geometry: As in `sweep`.
+        passage: Along which axis, and how many planes are held.
+        slots: As in `sweep`.
+        air: For each channel, the largest intensity of air: windows of air are background and are
+            not shown to the network. None shows all windows.
+        progress: As in `sweep`.
+
+    Yields:
+        Slabs in the order of the axis. Without a copy if there is one only.
+    """
+    axis, grid = passage.axis, image.shape[1:]
+    evidence = Evidence(network.activation, depth_of(classes, min(classes, slots)))
+    along = [spans(n, p, spec) for n, p in zip(grid, spec.patch_size, strict=True)]
+    held = _Held(classes, slots, geometry, passage, evidence)
+    teller = Blanks(network, evidence, classes, air)
+    with progress.task("windows", prod(map(len, along))) as task:
+        groups_here = groups([span.start for span in along[axis]], spec.patch_size[axis], passage)
+        for n, (first, last) in enumerate(groups_here):
+            if n:
+                yield from held.finished(along[axis][first].start)
+            along_group = [*along[:axis], along[axis][first:last], *along[axis + 1 :]]
+            windows = [(i, j, k) for i, j, k in product(*along_group)]
+            for some in _batches(windows, passage.batch):
+                for part, of in teller.parts(cut_all(image, some, spec)):
+                    held.add(part, [some[w] for w in of], 1 / network.opinions)
+                task.advance(len(some))
+    yield from held.finished(grid[axis])
+
+
+class _Held:
+    """The planes that windows still reach."""
+
+    def __init__(
+        self,
+        classes: int,
+        slots: int,
+        geometry: Geometry,
+        passage: Passage,
+        evidence: Evidence,
+    ) -> None:
+        self._geometry, self._axis, self._origin = geometry, passage.axis, 0
+        self._piece = max(1, passage.planes // PIECES)
+        self._before: TopClasses | None = None
+        place = geometry.cropped((0, 0, 0), self._size(passage.planes))
+        self._top = TopClasses.empty(classes, place, slots=slots, evidence=evidence)
+        self._is_dense = classes <= slots
+
+    def add(self, part: Part, windows: Sequence[Window], share: float) -> None:
+        """Add a slab of each window, times the window's share of each voxel and the opinion's."""
+        top = self._top
+        for values, window in zip(part.values, windows, strict=True):
+            solid = values[..., None] if values.ndim == 3 else values
+            slab = [_slab(window[0], part.first, solid.shape[1]), *window[1:]]
+            slab[self._axis] = slab[self._axis]._replace(
+                start=slab[self._axis].start - self._origin
+            )
+            i, j, k = slab
+            place = placed((i, j, k), solid.shape[1:], top.geometry.grid_size)
+            first = (place.inside[0].start, place.inside[1].start, place.inside[2].start)
+            seen = solid[(slice(None), *place.within)]
+            if seen.size:
+                add_window(top.classes, top.weights, seen, np.float32(share) * place.shares, first)
+
+    def finished(self, until: int) -> Iterator[Slab]:
+        """Hand out the planes before `until`, and hold as many that come after them."""
+        end = self._geometry.grid_size[self._axis]
+        if self._origin == 0 and until == self._planes == end:
+            yield Slab(0, 0, True, self._top)
+            return
+        begin = self._origin
+        for first in range(begin, until, self._piece):
+            count = min(self._piece, until - first)
+            yield self._handed_out(first, count, is_last=first + count == end)
+        self._move_on(until - begin)
+
+    def _handed_out(self, first: int, count: int, *, is_last: bool) -> Slab:
+        """Planes from `first` on, after the last one of the slab before."""
+        ready = self._top.cropped(self._corner(first - self._origin), self._size(count))
+        pairs = [(ready.classes, ready.weights)]
+        repeated = 0 if self._before is None else 1
+        if self._before is not None:
+            pairs.insert(0, (self._before.classes, self._before.weights))
+        classes, weights = (
+            np.concatenate(arrays, axis=self._axis + 1) for arrays in zip(*pairs, strict=True)
+        )
+        place = self._geometry.cropped(self._corner(first - repeated), self._size(count + repeated))
+        top = TopClasses(classes, weights, place, self._top.evidence)
+        last = top.cropped(self._corner(count + repeated - 1), self._size(1))
+        self._before = last.contiguous()
+        return Slab(first - repeated, repeated, is_last, top)
+
+    def _move_on(self, count: int) -> None:
+        """Forget the first planes; those after them take their place."""
+        self._origin += count
+        for array, fresh in ((self._top.classes, not self._is_dense), (self._top.weights, True)):
+            planes = np.moveaxis(array, self._axis + 1, 0)
+            for start in range(count, len(planes), count):
+                block = planes[start : start + count]
+                planes[start - count : start - count + len(block)] = block
+            if fresh:
+                planes[max(0, len(planes) - count) :] = 0
+
+    @property
+    def _planes(self) -> int:
+        return self._top.geometry.grid_size[self._axis]
+
+    def _size(self, planes: int) -> GridSize:
+        """The grid, of so many planes."""
+        return _with(self._geometry.grid_size, self._axis, planes)
+
+    def _corner(self, first: int) -> GridSize:
+        return _with((0, 0, 0), self._axis, first)
+
+
+def _with(numbers: GridSize, axis: int, number: int) -> GridSize:
+    i, j, k = (number if n == axis else x for n, x in enumerate(numbers))
+    return (i, j, k)
 
 
 def windowed(
@@ -128,12 +291,16 @@ def windowed(
     """
     sizes = zip(image.shape[1:], spec.patch_size, strict=True)
     windows = [(i, j, k) for i, j, k in product(*(spans(n, patch, spec) for n, patch in sizes))]
-    flat = spec.patch_size[2] == 1
     with progress.task(name, len(windows)) as task:
-        for some in _batches(windows, max(1, _BATCH_VOXELS // prod(spec.patch_size))):
-            batch = np.stack([cut(image, _start(window), spec.patch_size) for window in some])
-            yield batch[..., 0] if flat else batch, some
+        for some in _batches(windows, max(1, BATCH_VOXELS // prod(spec.patch_size))):
+            yield cut_all(image, some, spec), some
             task.advance(len(some))
+
+
+def cut_all(image: FloatArray, windows: Sequence[Window], spec: WindowSpec) -> FloatArray:
+    """Windows as a batch: patches (B, C, *patch), or slices (B, C, I, J) if they have K = 1."""
+    batch = np.stack([cut(image, _start(window), spec.patch_size) for window in windows])
+    return batch[..., 0] if spec.patch_size[2] == 1 else batch
 
 
 def spans(size: int, patch: int, spec: WindowSpec) -> tuple[Span, ...]:
@@ -177,30 +344,6 @@ def cut(image: FloatArray, start: GridSize, size: GridSize) -> FloatArray:
     inside, within = _overlap(image.shape[1:], start, size)
     part[(slice(None), *within)] = image[(slice(None), *inside)]
     return part
-
-
-def _add_all(
-    top: TopClasses,
-    network: Opinions,
-    batch: FloatArray,
-    windows: Sequence[Window],
-    depth: float,
-) -> None:
-    """Add all that is said about a batch of windows; no slab stays for the next batch."""
-    for part in network.parts(batch, depth):
-        _add(top, part, windows, 1 / network.opinions)
-
-
-def _add(top: TopClasses, part: Part, windows: Sequence[Window], share: float) -> None:
-    """Add a slab of each window, times the window's share of each voxel and the opinion's."""
-    for values, window in zip(part.values, windows, strict=True):
-        solid = values[..., None] if values.ndim == 3 else values
-        slab = (_slab(window[0], part.first, solid.shape[1]), *window[1:])
-        place = placed(slab, solid.shape[1:], top.geometry.grid_size)
-        first = (place.inside[0].start, place.inside[1].start, place.inside[2].start)
-        seen = solid[(slice(None), *place.within)]
-        if seen.size:
-            add_window(top.classes, top.weights, seen, np.float32(share) * place.shares, first)
 
 
 def placed(window: Window, size: Sequence[int], grid: Sequence[int]) -> Place:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from medseg.dataset.description import DatasetDescription, read_case, read_case_label
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import Store
+from medseg.inference.evidence import probabilities
 from medseg.inference.predict import Predictor, voted
 from medseg.progress import SILENT, Progress
 from medseg.space.votes import TopClasses
@@ -92,7 +93,7 @@ class Panel:
         labels = self.stores[name].case(case_id).labels()
         if labels is None or plan.regions or plan.ignored_value is not None:
             return None
-        return sample_doubts(top, labels, case_id)
+        return sample_doubts(probabilities(top), labels, case_id)
 
 
 def validate(

@@ -1,0 +1,134 @@
+"""A bound on memory: what is chosen fits, what cannot fit is refused in a sentence."""
+
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from small import make_bundle, make_plan, make_volume
+
+from medseg.allocator import LATER_BYTES, resident_bytes
+from medseg.bundle import save_bundle
+from medseg.errors import MemoryTooSmall
+from medseg.inference.memory import WORKING_BYTES, Load, described, passages_within, within
+from medseg.inference.passage import Passage, Sweep
+from medseg.inference.predict import Predictor
+from medseg.specs import WindowSpec
+from medseg.volume.geometry import Geometry
+from medseg.volume.io import read_label_map, write_volume
+from medseg.volume.volume import Volume
+
+GRID = Geometry.from_spacing((1.0, 1.0, 1.0), (100, 100, 400))
+SWEEP = Sweep(GRID, WindowSpec(patch_size=(50, 50, 20)), 40)
+MIB = 1 << 20
+
+
+def load(window_mib=1):
+    return Load(SWEEP, window_mib * MIB)
+
+
+def chosen(mib, window_mib=1):
+    """With so much more than what the process holds and a mask takes."""
+    most = resident_bytes() + LATER_BYTES + WORKING_BYTES + 6 * 4_000_000 + mib * MIB
+    return passages_within([load(window_mib)], GRID, most)[0]
+
+
+def test_less_memory_holds_fewer_planes_and_windows():
+    assert chosen(1000) == Passage(0, 100, 10)
+    passage = chosen(70)
+    assert 20 <= passage.planes < 100
+    assert passage.axis == 2
+    assert SWEEP.held_bytes(passage) <= 18 * MIB
+    assert chosen(70, window_mib=20).batch == 1
+
+
+def test_what_cannot_fit_is_refused_with_both_numbers():
+    with pytest.raises(MemoryTooSmall, match=r"fit into --memory \d+M.*Received: \d+ MiB more"):
+        chosen(1)
+
+
+def test_nothing_is_split_where_all_is_needed_at_once():
+    most = resident_bytes() + 600 * MIB
+    assert passages_within([load()], GRID, most, held_whole=True) == [Passage(0, 100, 10)]
+
+
+def test_a_choice_is_told_in_words():
+    told = described(Passage(2, 20, 3), SWEEP)
+    assert told == "windows of 50 x 50 x 20, 3 at a time; 20 of 400 planes along K held, 10 MiB"
+
+
+def test_the_network_of_a_plan_is_estimated_from_above():
+    plan = make_plan()
+    most = Load.of(SWEEP, plan).window_bytes
+    assert 4 * 16**3 * 4 < most < 100 * MIB
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+@pytest.mark.parametrize(("most", "words"), [(MIB, "--memory 1M"), (None, "this machine")])
+def test_memory_that_is_refused_is_one_sentence(error, most, words):
+    with pytest.raises(MemoryTooSmall, match=words), within(most):
+        raise error
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), within(MIB):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_a_bound_changes_no_mask(monkeypatch):
+    bundle, volume = make_bundle(), make_volume((20, 18, 40))
+    expected = Predictor(bundle).predict(volume).label_map.array
+    monkeypatch.setattr("medseg.inference.memory.SLOT_BYTES", 0)
+    bounded = Predictor(bundle, memory_bytes=resident_bytes() + 200 * MIB)
+    found = bounded.predict(volume).label_map.array
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(found, expected)
+
+
+# A prediction by the command, and the most that its process held.
+RUN = """
+import resource, sys
+from medseg.cli.app import main
+sys.argv = ["medseg", *sys.argv[1:]]
+try: main()
+except SystemExit as end: code = end.code
+sys.stderr.write(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}")
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.system() != "Linux", reason="the kernel keeps bounds on Linux only")
+def test_the_command_keeps_its_bound(tmp_path):
+    save_bundle(make_bundle(make_plan(values=tuple(range(1, 30)))), tmp_path / "bundle")
+    size = (120, 120, 240)
+    array = np.random.default_rng(0).normal(100, 20, (1, *size)).astype(np.float32)
+    scan = tmp_path / "scan.nii.gz"
+    write_volume(Volume(array, Geometry.from_spacing((1.0, 1.0, 1.0), size)), scan)
+    words = ["predict", str(scan), "--model", str(tmp_path / "bundle"), "--out"]
+    peaks, masks = {}, {}
+    for memory in ("800m", "4g"):
+        command = [sys.executable, "-c", RUN, *words, str(tmp_path / memory), "--memory", memory]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        peaks[memory] = int(run.stderr.rsplit("peak ", 1)[1])
+        masks[memory] = read_label_map(tmp_path / memory / "scan.nii.gz").array
+    assert peaks["800m"] <= 800
+    np.testing.assert_array_equal(masks["800m"], masks["4g"])
+    command = [sys.executable, "-c", RUN, *words, str(tmp_path / "less"), "--memory", "530m"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "memory-too-small" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not list((tmp_path / "less").glob("*.nii.gz"))
