@@ -29,7 +29,8 @@ _NAMED: tuple[Callable[[Path], RawDataset | None], ...] = (
 _KNOWN = (
     f"a folder with {FILE_NAME}; dataset.json of the Medical Segmentation Decathlon or of nnU-Net; "
     "images/ beside labels/ or masks/ with equal names; X.nii.gz beside X_seg.nii.gz; "
-    "a folder for each patient with such files; BIDS names (sub-01_T1w beside sub-01_dseg)"
+    "a folder for each patient with such files; BIDS names (sub-01_T1w beside sub-01_dseg); DICOM "
+    "series with a DICOM-SEG or RTSTRUCT each, once `medseg dataset import` wrote their labels"
 )
 
 

@@ -12,9 +12,10 @@ from medseg.volume.dicom_rtstruct_read import (
     read_structure_set,
     read_structures,
 )
-from medseg.volume.dicom_seg import read_segmentation
+from medseg.volume.dicom_seg import read_segmentation, segment_labels
 from medseg.volume.dicom_seg_frames import is_segmentation
 from medseg.volume.geometry import Geometry
+from medseg.volume.labels import Labels
 from medseg.volume.volume import LabelMap
 
 
@@ -52,6 +53,20 @@ def read_dicom_labels(
             )
         reference = read_series_geometry(series)
     return read_structures(path, reference, structures=structures)
+
+
+def described_labels(path: Path) -> Labels:
+    """The structures that a DICOM-SEG or RTSTRUCT describes; of the latter, those with an area.
+
+    Raises:
+        UnreadableFile: If the file is no whole DICOM file.
+        InvalidSegmentation: If a DICOM-SEG cannot be understood.
+        InvalidStructures: If an RTSTRUCT cannot be understood.
+    """
+    if is_segmentation(path):
+        return segment_labels(path)
+    found = read_structure_set(path).structures
+    return tuple(one.label for one in found if one.contours or not one.open_shapes)
 
 
 def referenced_uids(path: Path) -> tuple[str, frozenset[str]]:

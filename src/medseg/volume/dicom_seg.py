@@ -177,6 +177,16 @@ def read_segmentation(
     return label_map if reference is None else place(label_map, reference)
 
 
+def segment_labels(path: Path) -> Labels:
+    """What the segments of a DICOM-SEG stand for, ordered by value.
+
+    Raises:
+        UnreadableFile: If the file is no whole DICOM file.
+        InvalidSegmentation: If it is no segmentation.
+    """
+    return make_labels(_labels_of(read_seg_file(path).segments).values())
+
+
 def _chosen(labels: dict[int, Label], names: Sequence[str], path: Path) -> dict[int, Label]:
     known = {label.name for label in labels.values()}
     missing = [name for name in names if name not in known]
