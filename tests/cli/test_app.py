@@ -14,7 +14,7 @@ from medseg.dataset.phantom import LABELS, Study, write_study
 
 COMMANDS = ("demo", "info", "convert", "import-nnunet", "dataset", "dataset import",
             "dataset check", "dataset split", "dataset fetch", "dataset export", "networks",
-            "plan", "train", "predict", "evaluate", "compare", "report")  # fmt: skip
+            "plan", "train", "predict", "stream", "evaluate", "compare", "report")  # fmt: skip
 
 
 def run(*words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
