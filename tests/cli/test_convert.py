@@ -97,9 +97,64 @@ def test_what_cannot_be_converted_is_one_sentence(tmp_path, volume, label_map):
     write_volume(volume, tmp_path / "a.nii.gz")
     write_label_map(label_map, tmp_path / "m.nii.gz")
     assert "[file-format]: A DICOM series says" in refusal(tmp_path / "a.nii.gz", tmp_path / "out")
-    assert "[dicom-seg]: A DICOM-SEG belongs" in refusal(
+    assert "[dicom-seg]: A DICOM-SEG or RTSTRUCT belongs" in refusal(
         tmp_path / "m.nii.gz", tmp_path / "s.dcm", "--labels"
     )
     assert "[file-format]" in refusal(tmp_path / "a.nii.gz", tmp_path / "a.xyz")
     assert "[file-missing]" in refusal(tmp_path / "nowhere.nii", tmp_path / "a.nii")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "m.nii.gz"]
+
+
+def test_contours_go_out_and_come_back(tmp_path, series, label_map):
+    write_label_map(label_map, tmp_path / "mask.nii.gz")
+    convert(
+        tmp_path / "mask.nii.gz", tmp_path / "rs.dcm", "--labels", "--reference", series,
+        "--dicom", "rtstruct",
+    )  # fmt: skip
+    convert(tmp_path / "rs.dcm", tmp_path / "back.nii.gz", "--reference", series)
+    again = read_label_map(tmp_path / "back.nii.gz").reoriented("RAS")
+    assert np.array_equal(again.array, label_map.array)
+    convert(tmp_path / "rs.dcm", tmp_path / "found.nii.gz")  # its series lies beside it
+    assert (tmp_path / "found.nii.gz").read_bytes() == (tmp_path / "back.nii.gz").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["binary", "fractional", "labelmap"])
+def test_a_segmentation_is_of_the_kind_that_was_asked_for(tmp_path, series, label_map, kind):
+    write_label_map(label_map, tmp_path / "mask.nii.gz")
+    convert(
+        tmp_path / "mask.nii.gz", tmp_path / "s.dcm", "--labels", "--reference", series,
+        "--seg-type", kind,
+    )  # fmt: skip
+    convert(tmp_path / "s.dcm", tmp_path / "back.nii.gz", "--reference", series)
+    again = read_label_map(tmp_path / "back.nii.gz").reoriented("RAS")
+    assert np.array_equal(again.array, label_map.array)
+
+
+def test_one_structure_can_be_taken(tmp_path, series, label_map):
+    two = LabelMap(label_map.array.copy(), label_map.geometry, (Label(value=1, name="a"),
+                   Label(value=2, name="b")))  # fmt: skip
+    two.array[0, 0, 0] = 2
+    write_label_map(two, tmp_path / "mask.nii.gz")
+    convert(tmp_path / "mask.nii.gz", tmp_path / "s.dcm", "--labels", "--reference", series)
+    words = (tmp_path / "s.dcm", tmp_path / "b.nii.gz", "--reference", series)
+    convert(*words, "--structure", "label_2")
+    assert read_label_map(tmp_path / "b.nii.gz").array.sum() == 2
+    assert "[dicom-seg]" in refusal(*words, "--structure", "c")
+
+
+def test_missing_slices_are_filled_when_that_is_said(tmp_path, series):
+    (series / "0003.dcm").unlink()
+    assert "[dicom-missing-slice]" in refusal(series, tmp_path / "a.nii.gz")
+    assert not (tmp_path / "a.nii.gz").exists()
+    facts = convert(series, tmp_path / "a.nii.gz", "--allow-gaps")
+    assert facts["grid_size"] == [6, 7, 5]
+    assert [remark["code"] for remark in facts["remarks"]] == ["gaps"]
+
+
+def test_one_of_several_series_is_converted(tmp_path, series, volume):
+    write_series(volume, tmp_path / "series2", patient_name="A^B", patient_id="1")
+    (tmp_path / "series2").rename(series / "other")
+    message = refusal(series, tmp_path / "a.nii.gz")
+    assert "[dicom-mixed]" in message
+    uid = message.split("UID ...")[1][:8]
+    assert convert(series, tmp_path / "a.nii.gz", "--series", uid)["grid_size"] == [6, 7, 5]

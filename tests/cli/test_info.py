@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from medseg.cli.app import app
 from medseg.volume.dicom import find_only_series, read_series_geometry, write_series
+from medseg.volume.dicom_rtstruct import write_structures
 from medseg.volume.dicom_seg import write_segmentation
 from medseg.volume.geometry import Geometry
 from medseg.volume.io import write_volume
@@ -86,6 +87,26 @@ def test_a_segmentation_has_its_volumes(tmp_path, series):
     assert facts["volumes_ml"] == {"Cyst": pytest.approx(0.02)}
 
 
+def test_a_series_with_a_gap_can_be_shown_filled(series):
+    (series / "0002.dcm").unlink()
+    (one,) = as_json("info", series, "--allow-gaps")["series"]
+    assert one["grid_size"] == [3, 4, 5]
+    assert [remark["code"] for remark in one["remarks"]] == ["gaps"]
+
+
+def test_a_structure_set_has_its_names(tmp_path, series):
+    one = find_only_series(series)
+    array = np.zeros((3, 4, 5), np.uint8)
+    array[:, :, :2] = 1
+    label_map = LabelMap(array, read_series_geometry(one), (Label(value=1, name="Cyst"),))
+    write_structures(label_map, one, tmp_path / "rs.dcm", algorithm="test", version="1")
+    facts = as_json("info", tmp_path / "rs.dcm")
+    assert facts["kind"] == "rtstruct"
+    assert facts["series"] == one.uid
+    assert facts["structures"] == [{"name": "Cyst", "contours": 2}]
+    assert "Cyst" in run("info", tmp_path / "rs.dcm").stdout
+
+
 def test_what_is_not_there_or_unknown_is_one_sentence(tmp_path):
     outcome = run("info", tmp_path / "nowhere")
     assert outcome.exit_code == 1
@@ -149,3 +170,18 @@ def test_a_bundle_shows_all_its_configurations_and_what_follows(tmp_path):
     assert "2d, " in outcome.stdout
     assert "minimum volume of Anterior, 0.02 ml" in outcome.stdout
     assert "filled holes of Posterior" in outcome.stdout
+
+
+def test_a_bundle_shows_the_first_stage_of_a_cascade(tmp_path):
+    import medseg
+
+    box = next((Path(medseg.__file__).parent / "models").glob("*/bundle.json"))
+    facts = json.loads(box.read_text())
+    facts["first_stage"] = {"plan": facts["plan"] | {"config": "3d_low"}, "members": 3}
+    facts["plan"] = facts["plan"] | {"config": "cascade"}
+    (tmp_path / "bundle.json").write_text(json.dumps(facts))
+    outcome = run("info", tmp_path)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "cascade, " in outcome.stdout
+    assert "first stage, plan" in outcome.stdout
+    assert "3d_low, " in outcome.stdout

@@ -12,7 +12,7 @@ from medseg.bundle import save_bundle
 from medseg.cli.predict import predict
 from medseg.dataset.plan import Plan
 from medseg.specs import AugmentSpec
-from medseg.volume.dicom import find_series, read_series
+from medseg.volume.dicom import find_series, read_series, write_series
 from medseg.volume.dicom_seg import read_segmentation
 from medseg.volume.io import read_label_map, write_volume
 
@@ -128,3 +128,22 @@ def test_the_bundle_in_the_box_segments_real_dicom_the_right_way_up(tmp_path, da
         )
         assert [label.name for label in seg.labels] == ["Anterior", "Posterior"]
         assert anterior[1] > posterior[1] + 5
+
+
+def test_dicom_options_reach_the_outcome(tmp_path, model):
+    write_series(make_volume(), tmp_path / "scan", patient_name="A^B", patient_id="1")
+    sorted((tmp_path / "scan").iterdir())[5].unlink()
+    words = (tmp_path / "scan", "--model", model, "--out", tmp_path / "out")
+    assert run(*words).exit_code == 1
+    result = run(*words, "--allow-gaps", "--format", "dicom-seg", "--measurements", "--json")
+    assert result.exit_code == 0, result.output
+    (case,) = json.loads(result.stdout)["cases"]
+    assert case["remarks"][0]["code"] == "gaps"
+    assert case["reports"] == ["scan_volumes.dcm"]
+    assert (tmp_path / "out" / "scan_volumes.dcm").is_file()
+
+
+def test_measurements_without_a_segmentation_are_wrong_usage(tmp_path, scan, model):
+    result = run(scan, "--model", model, "--out", tmp_path / "out", "--measurements")
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()

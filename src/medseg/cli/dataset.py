@@ -28,16 +28,27 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON."
 
 @app.command("import")
 def import_dataset(
-    raw: Annotated[Path, typer.Argument(help="Folder: MSD, nnU-Net, BIDS or plain.")],
+    raw: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder: MSD, nnU-Net, BIDS, plain, or DICOM series with SEG or RTSTRUCT."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the description.")],
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(help="Take this structure of DICOM labels only; may be repeated."),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Describe a raw folder in one file; images stay where they are."""
     with reporting(as_json=as_json) as console:
         from medseg.dataset.description import save_description
-        from medseg.dataset.importers import open_dataset
+        from medseg.dataset.dicom_pairs import import_dataset as imported
 
-        description = open_dataset(raw, progress=console.progress)
+        description = imported(
+            raw, out, structures=tuple(structure or ()), progress=console.progress
+        )
         path = save_description(description, out)
         _show(console, description)
         console.say(f"Written: {path}\nNext: medseg dataset check {out}")

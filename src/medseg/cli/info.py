@@ -24,20 +24,25 @@ def info(
     path: Annotated[
         Path, typer.Argument(help="Image file, DICOM folder or file, data set, bundle or its name.")
     ],
+    allow_gaps: Annotated[
+        bool,
+        typer.Option("--allow-gaps", help="Show DICOM series as if missing slices were filled."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
     """Say what a file, a DICOM folder, a data set or a bundle is."""
     with reporting(as_json=as_json) as console:
-        console.result(_describe(path, console))
+        console.result(_describe(path, console, allow_gaps=allow_gaps))
 
 
-def _describe(path: Path, console: Console) -> dict[str, Any]:
+def _describe(path: Path, console: Console, *, allow_gaps: bool) -> dict[str, Any]:
     bundle = _bundle_file(path)
     if bundle is not None:
         return _show_bundle(bundle, console)
     if path.name == "medseg-dataset.json" or (path / "medseg-dataset.json").is_file():
         return _show_dataset(path, console)
     from medseg.errors import DatasetError, MissingPath
+    from medseg.volume.dicom_rtstruct_read import is_structure_set
     from medseg.volume.dicom_seg_frames import is_segmentation
     from medseg.volume.io import is_dicom_file, is_image_file
 
@@ -49,13 +54,15 @@ def _describe(path: Path, console: Console) -> dict[str, Any]:
         )
     if path.is_file() and is_segmentation(path):
         return _show_segmentation(path, console)
+    if path.is_file() and is_structure_set(path):
+        return _show_structures(path, console)
     if path.is_file() and (is_image_file(path) or not is_dicom_file(path)):
         return _show_image(path, console)
     from medseg.volume.dicom import find_series, no_images
 
     series = find_series(path)
     if series:
-        return _show_series(path, series, console)
+        return _show_series(path, series, console, allow_gaps=allow_gaps)
     if path.is_file():
         raise no_images(path)
     try:
@@ -157,6 +164,28 @@ def _show_segmentation(path: Path, console: Console) -> dict[str, Any]:
     return {"kind": "dicom-seg", "path": str(path), **facts, "volumes_ml": volumes}
 
 
+def _show_structures(path: Path, console: Console) -> dict[str, Any]:
+    from medseg.volume.dicom_rtstruct_read import read_structure_set
+
+    found = read_structure_set(path)
+    names = [one.label.name for one in found.structures]
+    counts = [len(one.contours) for one in found.structures]
+    console.table(
+        str(path),
+        ("structure", "contours"),
+        [(name, str(count)) for name, count in zip(names, counts, strict=True)],
+    )
+    structures = [
+        {"name": name, "contours": count} for name, count in zip(names, counts, strict=True)
+    ]
+    return {
+        "kind": "rtstruct",
+        "path": str(path),
+        "series": found.series_uid,
+        "structures": structures,
+    }
+
+
 def _show_image(path: Path, console: Console) -> dict[str, Any]:
     from medseg.volume.io import read_volume
 
@@ -179,12 +208,16 @@ def _show_image(path: Path, console: Console) -> dict[str, Any]:
     }
 
 
-def _show_series(path: Path, series: "Sequence[Series]", console: Console) -> dict[str, Any]:
+def _show_series(
+    path: Path, series: "Sequence[Series]", console: Console, *, allow_gaps: bool
+) -> dict[str, Any]:
+    from dataclasses import replace
+
     from medseg.errors import MedsegError
-    from medseg.volume.dicom import read_series_geometry
+    from medseg.volume.dicom import inspect_series
 
     found, rows = [], []
-    for one in series:
+    for one in (replace(each, allow_gaps=allow_gaps) for each in series):
         facts: dict[str, Any] = {
             "uid": one.uid,
             "modality": one.modality,
@@ -193,15 +226,18 @@ def _show_series(path: Path, series: "Sequence[Series]", console: Console) -> di
             "localizer": one.is_localizer,
         }
         try:
-            geometry = read_series_geometry(one)
+            geometry, remarks = inspect_series(one)
             facts |= _place_facts(geometry)
-            outcome = f"{_times(geometry.grid_size)}, {_mm(geometry.spacing_mm)}"
+            facts["remarks"] = [remark.model_dump() for remark in remarks]
+            sentences = [f"{_times(geometry.grid_size)}, {_mm(geometry.spacing_mm)}"]
+            outcome = ". ".join([*sentences, *(remark.text for remark in remarks)])
         except MedsegError as error:
             facts["refused"] = {"code": error.code, "message": str(error)}
             outcome = f"refused ({error.code}): {error.received or error.rule}"
         found.append(facts)
-        rows.append((one.modality, one.description or one.number, str(len(one.slices)), outcome))
-    console.table(str(path), ("modality", "series", "images", "volume"), rows)
+        name = one.description or one.number
+        rows.append((one.modality, name, f"...{one.uid[-8:]}", str(len(one.slices)), outcome))
+    console.table(str(path), ("modality", "series", "UID", "images", "volume"), rows)
     return {"kind": "dicom", "path": str(path), "series": found}
 
 

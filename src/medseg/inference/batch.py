@@ -1,26 +1,26 @@
 """Many cases: the next one is read and the last one written while one is computed.
 
 One thread reads and one writes, each at most one case ahead or behind, so memory holds three cases
-and no more. What became of each is kept in `predictions.json` beside the masks.
+and no more; one where the predictor has a bound on its memory. What became of each is kept in
+`predictions.json` beside the masks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from medseg.errors import CannotWrite, DicomError, InvalidSegmentation, MedsegError, WrongInput
+from medseg.allocator import KEPT_BYTES, release_freed_memory, resident_bytes
+from medseg.errors import CannotWrite, DicomError, MedsegError, WrongInput
 from medseg.inference.inputs import CaseInput
+from medseg.inference.masks import Format, MaskSettings, SegType, mask_name, write_mask
+from medseg.inference.memory import within
 from medseg.inference.predict import Prediction, Predictor
 from medseg.inference.record import CaseOutcome, Failure, Record, sources_of
 from medseg.progress import SILENT, Progress
-from medseg.volume.io import stem_of, write_label_map, write_volume
+from medseg.volume.io import write_volume
 from medseg.volume.volume import Volume
-
-Format = Literal["nifti", "dicom-seg", "same"]
-"""Of the masks; "same" is the input's own (DICOM gives DICOM-SEG, JPEG gives PNG)."""
 
 _OF_THE_CASE = (MedsegError, OSError, MemoryError, torch.OutOfMemoryError)
 """What one case can cause while the others are well."""
@@ -32,6 +32,8 @@ def predict_cases(
     out: Path,
     *,
     format: Format = "nifti",  # noqa: A002  the option's own name
+    seg_type: SegType = "binary",
+    measurements: bool = False,
     resume: bool = False,
     progress: Progress = SILENT,
 ) -> list[CaseOutcome]:
@@ -46,6 +48,8 @@ def predict_cases(
         predictor: The bundle.
         out: Folder for the masks and `predictions.json`.
         format: Of the masks.
+        seg_type: How a DICOM-SEG stores its masks.
+        measurements: Whether a report with the volumes (DICOM SR) lies beside each DICOM-SEG.
         resume: Whether masks of an earlier run are kept; see `Record.resume`.
         progress: Told after each case; of a single case, after each batch of windows.
 
@@ -56,7 +60,8 @@ def predict_cases(
         CannotWrite: If `predictions.json` cannot be written, or masks would lie among the images.
     """
     _require_apart(inputs, out)
-    record = Record.of(predictor, out, inputs, format)
+    masks = MaskSettings(format, seg_type, measurements)
+    record = Record.of(predictor, out, inputs, masks)
     if resume:
         record.resume()
         progress.note(f"{len(record.outcomes)} of {len(inputs)} cases were done before.")
@@ -71,7 +76,7 @@ def predict_cases(
                 record.keep(outcome)
                 task.advance(case=outcome.case)
 
-            _run(todo, predictor, out, format, keep, progress if alone else SILENT)
+            _run(todo, predictor, out, masks, keep, progress if alone else SILENT)
     finally:
         record.save()
     return record.ordered()
@@ -92,63 +97,55 @@ def _run(
     cases: Sequence[CaseInput],
     predictor: Predictor,
     out: Path,
-    format: Format,  # noqa: A002
+    masks: MaskSettings,
     keep: Callable[[CaseOutcome], None],
     progress: Progress,
 ) -> None:
     """Read, predict and write the cases, and tell `keep` what became of each."""
+    beside = 1 if predictor.memory_bytes is None else 0
+    reads: dict[str, Future[Volume]] = {}
+    writes: list[Future[CaseOutcome]] = []
+    kept_bytes = resident_bytes() + KEPT_BYTES
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
-        last: Future[CaseOutcome] | None = None
         try:
-            for case, volume in _read_ahead(cases, reading):
+            for n, case in enumerate(cases):
+                for one in cases[n : n + beside + 1]:
+                    if one.id not in reads:
+                        reads[one.id] = reading.submit(one.read)
                 try:
-                    name = mask_name(case, format)
-                    prediction = predictor.predict(volume.result(), progress=progress)
+                    name = mask_name(case, masks.format)
+                    prediction = _predicted(reads[case.id], predictor, progress)
                 except _OF_THE_CASE as error:
                     keep(_failed(case, error))
                     continue
-                if last is not None:
-                    keep(last.result())
-                last = writing.submit(_write, case, prediction, predictor, out / name)
+                finally:
+                    reads.pop(case.id)
+                while writes:
+                    keep(writes.pop(0).result())
+                writes.append(
+                    writing.submit(_write, case, prediction, predictor, out / name, masks)
+                )
+                del prediction
+                if not beside:
+                    keep(writes.pop(0).result())
+                release_freed_memory(above_bytes=kept_bytes)
         finally:
-            if last is not None:
-                keep(last.result())
+            while writes:
+                keep(writes.pop(0).result())
 
 
-def _read_ahead(
-    cases: Sequence[CaseInput], pool: Executor
-) -> Iterator[tuple[CaseInput, Future[Volume]]]:
-    """Each case with its volume; the one after it is being read meanwhile."""
-    ahead = [pool.submit(case.read) for case in cases[:1]]
-    for n, case in enumerate(cases):
-        volume = ahead.pop()
-        wait([volume])
-        ahead += [pool.submit(following.read) for following in cases[n + 1 : n + 2]]
-        yield case, volume
-
-
-def mask_name(case: CaseInput, format: Format) -> str:  # noqa: A002
-    """File name of a case's mask.
-
-    Raises:
-        InvalidSegmentation: If a DICOM-SEG is asked for and the case is no DICOM series.
-    """
-    if format == "dicom-seg" and case.series is None:
-        raise InvalidSegmentation(
-            "A DICOM-SEG refers to the DICOM series that it was made from.",
-            received=f"the file {case.images[0].name}",
-            cure="Predict the DICOM folder, or choose --format nifti.",
-        )
-    if format == "nifti":
-        return f"{case.id}.nii.gz"
-    if case.series is not None:
-        return f"{case.id}.dcm"
-    suffix = case.images[0].name[len(stem_of(case.images[0])) :]
-    return case.id + (".png" if suffix.lower() in (".jpg", ".jpeg") else suffix)
+def _predicted(reading: Future[Volume], predictor: Predictor, progress: Progress) -> Prediction:
+    with within(predictor.memory_bytes):
+        volume = reading.result()
+    return predictor.predict(volume, progress=progress)
 
 
 def _write(
-    case: CaseInput, prediction: Prediction, predictor: Predictor, path: Path
+    case: CaseInput,
+    prediction: Prediction,
+    predictor: Predictor,
+    path: Path,
+    masks: MaskSettings,
 ) -> CaseOutcome:
     """Write one mask and what gates let through, and say what became of it.
 
@@ -160,15 +157,10 @@ def _write(
             place = path.with_name(f"{case.id}_attention_{name}.nii.gz")
             write_volume(volume, place)
             shown.append(place)
-        if path.suffix == ".dcm" and case.series is not None:
-            from medseg.volume.dicom_seg import write_segmentation  # highdicom is slow to load
-
-            version = bundle.weights_sha256[:16] or "unsaved"
-            write_segmentation(
-                prediction.label_map, case.series, path, algorithm=bundle.name, version=version
-            )
-        else:
-            write_label_map(prediction.label_map, path)
+        version = bundle.weights_sha256[:16] or "unsaved"
+        reports = write_mask(
+            prediction.label_map, case, path, masks, algorithm=bundle.name, version=version
+        )
     except _OF_THE_CASE as error:
         for left in shown:
             left.unlink(missing_ok=True)
@@ -182,6 +174,8 @@ def _write(
         quality=prediction.quality,
         seconds=prediction.seconds,
         attention=tuple(one.name for one in shown),
+        remarks=prediction.label_map.source.remarks,
+        reports=tuple(one.name for one in reports),
     )
 
 

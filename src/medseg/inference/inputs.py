@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.dataset.naming import counted, image_base, label_base, longest_start
 from medseg.errors import MedsegError, MissingPath, UnknownFormat, UnreadableFile
 from medseg.progress import SILENT, Progress
-from medseg.volume.dicom import Series, find_series, read_series
+from medseg.volume.dicom import Series, find_series, read_series, select_series
 from medseg.volume.io import is_dicom_file, is_image_file, read_volume, stem_of
 from medseg.volume.volume import Volume
 
@@ -33,6 +33,12 @@ class CaseInput:
     series: Series | None = None
     fault: MedsegError | None = None
 
+    def with_gaps(self) -> "CaseInput":
+        """The same case, of whose series slices may be missing."""
+        if self.series is None:
+            return self
+        return replace(self, series=replace(self.series, allow_gaps=True))
+
     def read(self) -> Volume:
         """Read the images.
 
@@ -48,12 +54,21 @@ class CaseInput:
         return read_volume(self.images)
 
 
-def find_inputs(paths: Sequence[Path], *, progress: Progress = SILENT) -> tuple[CaseInput, ...]:
+def find_inputs(
+    paths: Sequence[Path],
+    *,
+    series_uid: str = "",
+    allow_gaps: bool = False,
+    progress: Progress = SILENT,
+) -> tuple[CaseInput, ...]:
     """Find the cases.
 
     Args:
         paths: Image files, folders of image files, DICOM folders (with as many series and
             sub-folders as there are) or multi-frame DICOM files, in any mixture.
+        series_uid: The one DICOM series to take, by its SeriesInstanceUID or how that ends; all
+            where not given.
+        allow_gaps: Whether slices may be missing in DICOM series; they are interpolated.
         progress: Told what was renamed or left aside.
 
     Returns:
@@ -64,6 +79,7 @@ def find_inputs(paths: Sequence[Path], *, progress: Progress = SILENT) -> tuple[
         MissingPath: If there is nothing at a path, or no image in a folder.
         UnknownFormat: If a file is no image.
         UnreadableFile: If a DICOM file that was named is broken.
+        NoDicom: If there is no series of this UID.
     """
     files: list[Path] = []
     cases: list[CaseInput] = []
@@ -80,7 +96,14 @@ def find_inputs(paths: Sequence[Path], *, progress: Progress = SILENT) -> tuple[
             cases += [CaseInput(_safe(path.stem), one.paths, one) for one in find_series(path)]
         else:
             files.append(path)
-    return _unique([*_from_files(files), *cases], progress)
+    found = [*_from_files(files), *cases]
+    if series_uid:
+        series = [case.series for case in found if case.series is not None]
+        wanted = {one.uid for one in select_series(series, series_uid, paths[0])}
+        found = [case for case in found if case.series is not None and case.series.uid in wanted]
+    if allow_gaps:
+        found = [case.with_gaps() for case in found]
+    return _unique(found, progress)
 
 
 def _from_folder(folder: Path, progress: Progress) -> list[CaseInput]:

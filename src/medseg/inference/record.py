@@ -12,9 +12,11 @@ from pydantic import BaseModel
 from medseg import __version__
 from medseg.files import write_text
 from medseg.inference.inputs import CaseInput
+from medseg.inference.masks import MaskSettings
 from medseg.inference.predict import Predictor
 from medseg.inference.quality import Quality
 from medseg.specs import FROZEN
+from medseg.volume.remarks import Remark
 
 RECORD_FILE = "predictions.json"
 
@@ -52,6 +54,8 @@ class CaseOutcome(BaseModel):
         seconds: Wall time of the computation.
         error: Why there is no mask.
         attention: Names of the files that show what each attention gate let through.
+        remarks: What reading the case took, such as slices that were interpolated.
+        reports: Names of files with the volumes, beside the mask.
     """
 
     model_config = FROZEN
@@ -65,6 +69,8 @@ class CaseOutcome(BaseModel):
     seconds: float = 0.0
     error: Failure | None = None
     attention: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    reports: tuple[str, ...] = ()
 
 
 @dataclass
@@ -87,7 +93,7 @@ class Record:
 
     @classmethod
     def of(
-        cls, predictor: Predictor, folder: Path, cases: Sequence[CaseInput], mask_format: str
+        cls, predictor: Predictor, folder: Path, cases: Sequence[CaseInput], masks: MaskSettings
     ) -> "Record":
         """A record without outcomes."""
         bundle = predictor.bundle
@@ -100,7 +106,10 @@ class Record:
             "engine": predictor.engines[0].name,
             "precision": predictor.precision,
             "mirrors": predictor.mirrors,
-            "format": mask_format,
+            "format": masks.format,
+            "seg_type": masks.seg_type,
+            "measurements": masks.measurements,
+            "allow_gaps": any(case.series is not None and case.series.allow_gaps for case in cases),
             "attention": list(predictor.gate_names),
         }
         return cls(folder, cases, settings)
@@ -165,7 +174,8 @@ class Record:
 
     def _is_fresh(self, case: CaseInput, outcome: CaseOutcome) -> bool:
         mask = self.folder / str(outcome.file)
-        files = (mask, *(self.folder / name for name in outcome.attention))
+        beside = (*outcome.attention, *outcome.reports)
+        files = (mask, *(self.folder / name for name in beside))
         if not all(path.is_file() for path in files) or outcome.sources != sources_of(case):
             return False
         made = mask.stat().st_mtime
