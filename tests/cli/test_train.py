@@ -106,6 +106,8 @@ def test_what_fails_is_one_sentence(raw: Path, tmp_path: Path, words: list[str],
     [
         ("auto", "auto", ()),
         ("3d_low", "3d_low", ()),
+        ("cascade", "cascade", ()),
+        ("3d_full, cascade", "auto", ("3d_full", "cascade")),
         ("2d, 3d_full", "auto", ("2d", "3d_full")),
         ("all", "auto", ("2d", "3d_full", "3d_low")),
     ],

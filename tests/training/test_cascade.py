@@ -19,7 +19,7 @@ from medseg.errors import DatasetError, PlanError, TrainingError
 from medseg.inference.elected import elected
 from medseg.inference.predict import Predictor
 from medseg.specs import MaskAugmentSpec
-from medseg.training import configs, fold, folds, prepare
+from medseg.training import fold, folds, prepare
 from medseg.training.cascade import JUDGED_CASES, PARTS
 from medseg.training.crossval import train
 from medseg.training.module import Learner
@@ -246,11 +246,11 @@ def test_where_no_3d_low_is_planned_it_is_refused(
 
 @pytest.mark.slow
 def test_it_is_compared_with_other_configurations(
-    blobs: DatasetDescription, plan: Plan, full: Plan, tmp_path: Path,
+    blobs: DatasetDescription, plan: Plan, low: Plan, full: Plan, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    planned = {"3d_full": plan, "cascade": full}
-    monkeypatch.setattr(configs, "make_plan", lambda *_, config, **__: planned[config])
+    planned = {"3d_full": plan, "3d_low": low, "cascade": full}
+    monkeypatch.setattr(prepare, "make_plan", lambda *_, config, **__: planned[config])
     settings = SETTINGS.model_copy(
         update={"config": "auto", "compare": ("3d_full", "cascade"), "epochs": 1, "folds": (1, 3)}
     )

@@ -25,6 +25,7 @@ from medseg.dataset.store import Store
 from medseg.errors import DatasetError
 from medseg.inference.configured import Configured
 from medseg.inference.elected import elected
+from medseg.inference.engines import TorchMaker
 from medseg.training.first_stage import FirstStage
 from medseg.training.folds import train_folds
 from medseg.training.outcome import FoldOutcome
@@ -147,9 +148,8 @@ def write_masks(run: Run, before: Run, first_stage: FirstStage) -> None:
     plan = run.plan
     with run.progress.task("masks of 3d_low", count) as task:
         for numbers, names in by_networks.items():
-            networks = Configured(
-                first_stage.only(numbers), device=run.machine.device, precision=run.precision
-            )
+            maker = TorchMaker(device=run.machine.device, precision=run.precision)
+            networks = Configured(first_stage.only(numbers), maker=maker)
             for name in names:
                 seen, case = before.store.case(name), run.store.case(name)
                 top = networks.sweep(Preprocessed(seen.image(), None, seen.geometry, seen.original))

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from medseg.bundle import Bundle
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.fingerprint import Fingerprint, take_fingerprint
-from medseg.dataset.plan import Config, Plan, make_plan
+from medseg.dataset.plan import Config, Plan
 from medseg.errors import PlanError, TrainingError
 from medseg.progress import Progress
 from medseg.training.cascade import with_first_stage
-from medseg.training.prepare import Run, budget_of, prepare
+from medseg.training.prepare import Run, plan_on, prepare
 from medseg.training.probe import Machine, choose_device, probe_machine
 from medseg.training.run import RunFolder, RunRecord
 from medseg.training.schedule import Clock
@@ -124,11 +124,10 @@ def _plans(
     missing = [config for config in wanted if not folder.part(config).plan.is_file()]
     if not missing:
         return plans
-    budget = budget_of(settings, machine)
     refused: dict[Config, PlanError] = {}
     for config in missing:
         try:
-            plans[config] = make_plan(fingerprint(), budget, config=config, arch=settings.arch)
+            plans[config] = plan_on(machine, fingerprint(), settings, config)
         except PlanError as error:
             refused[config] = error
             del plans[config]
