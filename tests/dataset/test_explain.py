@@ -80,7 +80,7 @@ def test_time_in_words(seconds, written):
 
 def test_few_views_keep_a_digit():
     budget = Budget(seconds=5, memory_bytes=8 << 30, gflops=100)
-    assert "seen 2.2 times in 5 s" in words(budget, "steps").why
+    assert "seen 2.3 times in 5 s" in words(budget, "steps").why
 
 
 def test_epochs_are_counted_exactly():
