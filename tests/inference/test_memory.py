@@ -18,7 +18,6 @@ from medseg.inference.predict import Predictor
 from medseg.specs import WindowSpec
 from medseg.volume.geometry import Geometry
 from medseg.volume.io import read_label_map, write_volume
-from medseg.volume.volume import Volume
 
 GRID = Geometry.from_spacing((1.0, 1.0, 1.0), (100, 100, 400))
 SWEEP = Sweep(GRID, WindowSpec(patch_size=(50, 50, 20)), 40)
@@ -111,24 +110,19 @@ sys.exit(code)
 @pytest.mark.slow
 @pytest.mark.skipif(platform.system() != "Linux", reason="the kernel keeps bounds on Linux only")
 def test_the_command_keeps_its_bound(tmp_path):
-    save_bundle(make_bundle(make_plan(values=tuple(range(1, 30)))), tmp_path / "bundle")
-    size = (120, 120, 240)
-    array = np.random.default_rng(0).normal(100, 20, (1, *size)).astype(np.float32)
-    scan = tmp_path / "scan.nii.gz"
-    write_volume(Volume(array, Geometry.from_spacing((1.0, 1.0, 1.0), size)), scan)
-    words = ["predict", str(scan), "--model", str(tmp_path / "bundle"), "--out"]
-    peaks, masks = {}, {}
-    for memory in ("800m", "4g"):
-        command = [sys.executable, "-c", RUN, *words, str(tmp_path / memory), "--memory", memory]
+    bundle = save_bundle(make_bundle(make_plan(values=tuple(range(1, 8)))), tmp_path / "bundle")
+    scan, volume = tmp_path / "scan.nii.gz", make_volume((100, 100, 160))
+    write_volume(volume, scan)
+    for memory, code in (("700m", 0), ("480m", 1)):
+        out = tmp_path / memory
+        words = ["predict", scan, "--model", tmp_path / "bundle", "--out", out, "--memory", memory]
+        command = [sys.executable, "-c", RUN, *map(str, words)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
-        peaks[memory] = int(run.stderr.rsplit("peak ", 1)[1])
-        masks[memory] = read_label_map(tmp_path / memory / "scan.nii.gz").array
-    assert peaks["800m"] <= 800
-    np.testing.assert_array_equal(masks["800m"], masks["4g"])
-    command = [sys.executable, "-c", RUN, *words, str(tmp_path / "less"), "--memory", "530m"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
+        assert run.returncode == code, run.stderr
+        assert int(run.stderr.rsplit("peak ", 1)[1]) <= (700 if code == 0 else 480)
     assert "memory-too-small" in run.stderr
     assert "Traceback" not in run.stderr
-    assert not list((tmp_path / "less").glob("*.nii.gz"))
+    assert not list(out.glob("*.nii.gz"))
+    expected = Predictor(bundle).predict(volume).label_map
+    found = read_label_map(tmp_path / "700m" / "scan.nii.gz", expected.labels)
+    assert (found.array != expected.array).mean() < 1e-4  # ties, by the order of sums
