@@ -12,12 +12,15 @@ from medseg.cli import (
     dataset,
     demo,
     evaluate,
+    export,
     import_nnunet,
     info,
     networks,
     plan,
     predict,
+    quantize,
     report,
+    stream,
     train,
     view,
 )
@@ -59,6 +62,9 @@ app.command("networks")(networks.networks)
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("stream")(stream.stream)
+app.command("export")(export.export)
+app.command("quantize")(quantize.quantize)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("view")(view.view)

@@ -135,7 +135,7 @@ def _trained(
         plan=plan,
         start=start,
         resume=resume,
-        clock=command_clock(_command_age()),
+        clock=command_clock(command_age()),
         trackers=trackers,
         command=shlex.join(["medseg", *sys.argv[1:]]),
         place=place,
@@ -155,7 +155,7 @@ def _follow(place: "Place", device: Literal["auto", "cpu", "cuda"]) -> None:
         raise typer.Exit(EXIT_FAILED) from None
 
 
-def _command_age() -> float:
+def command_age() -> float:
     """Seconds since this process began: a budget counts from there."""
     import time
 

@@ -71,19 +71,32 @@ class ExportSettings:
         precision: What it computes with.
         max_dice_loss: Mean Dice on whole cases may fall by so much.
         cases: Whole cases that judge, at most; 0 for none.
-        trained_seconds: Seconds of quantisation-aware training behind the weights, for the record.
     """
 
     kind: EngineKind
     precision: EnginePrecision = "fp32"
     max_dice_loss: float = MAX_DICE_LOSS
     cases: int = MOST_CASES
-    trained_seconds: float = 0.0
 
     @property
     def name(self) -> str:
         """For people, such as "openvino int8"."""
         return f"{self.kind} {self.precision}"
+
+
+@dataclass(frozen=True, eq=False)
+class Schooled:
+    """What lies behind weights that were trained for INT8.
+
+    Attributes:
+        before: The bundle whose weights they were: its Dice in float32 is what counts.
+        seconds: Time of the training.
+        untrained: Accuracy of those weights in INT8.
+    """
+
+    before: Bundle
+    seconds: float
+    untrained: Accuracy | None
 
 
 @dataclass
@@ -105,6 +118,7 @@ def export(
     settings: ExportSettings,
     *,
     data: DatasetDescription | None = None,
+    schooled: Schooled | None = None,
     progress: Progress = SILENT,
 ) -> Exported:
     """Export all networks of a bundle; see `medseg.inference.exported` for what is written.
@@ -115,6 +129,7 @@ def export(
         data: Real images: INT8 is calibrated on cases that the bundle was trained on, or on some
             that do not judge. Every precision is compared on their patches, and all but fp32 are
             judged on whole cases. Without a data set patches are made up.
+        schooled: What lies behind weights that were trained for INT8.
         progress: Told of all that is done.
 
     Raises:
@@ -159,8 +174,8 @@ def export(
             patch_ms=round(work.patch_ms, 3),
             torch_ms=round(work.torch_ms, 3),
             threads=torch.get_num_threads(),
-            quantisation=_quantisation(work, trial),
-            accuracy=_judged(bundle, work, trial, progress),
+            quantisation=_quantisation(work, trial, schooled),
+            accuracy=_judged(bundle, work, trial, schooled, progress),
         )
         (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
     return Exported(home, record)
@@ -292,20 +307,27 @@ def _require_computed(engine: Engine, precision: EnginePrecision) -> None:
         )
 
 
-def _quantisation(work: _Work, trial: TrialData | None) -> Quantisation | None:
+def _quantisation(
+    work: _Work, trial: TrialData | None, schooled: Schooled | None
+) -> Quantisation | None:
     if trial is None or work.settings.precision != "int8":
         return None
     return Quantisation(
         data=trial.description.name,
         patches=work.calibrated_on,
-        trained_seconds=work.settings.trained_seconds,
+        trained_seconds=round(schooled.seconds, 1) if schooled else 0.0,
         layers=min(work.layers),
         kept=work.kept,
+        untrained=schooled.untrained if schooled else None,
     )
 
 
 def _judged(
-    bundle: Bundle, work: _Work, trial: TrialData | None, progress: Progress
+    bundle: Bundle,
+    work: _Work,
+    trial: TrialData | None,
+    schooled: Schooled | None,
+    progress: Progress,
 ) -> Accuracy | None:
     """Scores of whole cases.
 
@@ -317,7 +339,9 @@ def _judged(
         return None
     found = compared(
         trial,
-        Predictor(bundle, engine="torch", device="cpu", precision="fp32"),
+        Predictor(
+            schooled.before if schooled else bundle, engine="torch", device="cpu", precision="fp32"
+        ),
         Predictor(
             bundle, maker=FolderMaker(bundle, work.folder, settings.kind, settings.precision)
         ),

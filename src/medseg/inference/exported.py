@@ -108,7 +108,7 @@ class Compared(BaseModel):
     """One score of the engine and of the weights in torch, on the same cases.
 
     Attributes:
-        torch: Mean of the weights in float32.
+        torch: Mean of the weights in float32; after quantisation-aware training, of those before.
         engine: Mean of the engine.
         change: Mean of engine less torch.
         ci_low: Lower end of the bootstrap interval of the change (95 %); None below two cases.
@@ -154,6 +154,7 @@ class Quantisation(BaseModel):
         trained_seconds: Seconds of quantisation-aware training; 0 after the training only.
         layers: Convolutions that run in INT8, as the runtime's own graph says, in each network.
         kept: Layers that were kept in float, with the reason.
+        untrained: Accuracy in INT8 of the weights before quantisation-aware training.
     """
 
     model_config = FROZEN
@@ -163,6 +164,7 @@ class Quantisation(BaseModel):
     trained_seconds: float = 0.0
     layers: int
     kept: dict[str, str] = Field(default_factory=dict)
+    untrained: Accuracy | None = None
 
 
 class EngineRecord(BaseModel):
