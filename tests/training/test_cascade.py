@@ -18,7 +18,7 @@ from medseg.dataset.stored import StoredCase
 from medseg.errors import DatasetError, PlanError, TrainingError
 from medseg.inference.elected import elected
 from medseg.inference.predict import Predictor
-from medseg.specs import MaskAugmentSpec
+from medseg.specs import Budget, MaskAugmentSpec
 from medseg.training import fold, folds, prepare
 from medseg.training.cascade import JUDGED_CASES, PARTS
 from medseg.training.crossval import train
@@ -80,10 +80,14 @@ def by_networks(bundle: Bundle, numbers: Iterable[int], run: Path, case_id: str)
 
 
 def test_a_single_training_leaves_one_bundle_of_both_stages(
-    blobs: DatasetDescription, full: Plan, low: Plan, tmp_path: Path
-) -> None:
+    blobs: DatasetDescription, full: Plan, low: Plan, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: list[Budget] = []
+    monkeypatch.setattr(prepare, "make_plan", lambda _, budget, **__: asked.append(budget) or low)
     run = tmp_path / "run"
     bundle = train(blobs, run, SETTINGS, plan=full)
+    assert [budget.memory_bytes for budget in asked] == [full.budget.memory_bytes]
     assert bundle.first_stage is not None
     assert (bundle.plan, bundle.first_stage.plan) == (full, low)
     assert (len(bundle.members), len(bundle.first_stage.members)) == (1, PARTS)

@@ -67,10 +67,12 @@ def with_first_stage(
     splits, folder = first_stage_splits(run), run.folder.first_stage
     seconds = None if settings.seconds is None else settings.seconds / settings.trainings
     change = {"config": "3d_low", "compare": (), "folds": tuple(range(len(splits)))}
+    # Memory decides how coarse 3d_low is: that of the plan, which may be another machine's.
+    machine = run.machine._replace(memory_bytes=run.plan.budget.memory_bytes)
     own = settings.model_copy(update=change | {"seconds": seconds})
     before = prepare(
         folder, _record_of(folder, record, own, run), run.description, plan=None, splits=splits,
-        machine=run.machine, fingerprint=fingerprint, clock=clock, command=run.command,
+        machine=machine, fingerprint=fingerprint, clock=clock, command=run.command,
         progress=run.progress,
     )  # fmt: skip
     # Cases that only judge the cascade get a mask too.
