@@ -13,7 +13,8 @@ class Footprint(BaseModel):
     """Resident memory of a run on this machine, in GB (10^9 bytes).
 
     Attributes:
-        prepared_gb: Most that the process held until its cases were prepared.
+        prepared_gb: Most that the process held until its cases were prepared, with the steps that
+            were tried before.
         fold_gb: Most that a process held which trained and judged a fold.
         together_gb: Bound of what all processes held together: as if each had held its most when
             the others did.

@@ -151,7 +151,10 @@ def prepare(
         folder.store, description, plan, ids=used, workers=machine.cores, progress=progress
     )
     prepared_gb = peak_memory_gb()
-    progress.note(f"{len(used)} cases are prepared, with {prepared_gb:.2f} GB of memory at most.")
+    progress.note(
+        f"{len(used)} cases are prepared; this process has held {prepared_gb:.2f} GB at most so far, "
+        "steps that it tried included."
+    )
     run = Run(
         folder, settings, description, splits, plan, store, machine, precision, clock, command,
         progress, start, prepared_gb,
