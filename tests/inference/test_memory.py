@@ -53,6 +53,26 @@ def test_nothing_is_split_where_all_is_needed_at_once():
     assert passages_within([load()], GRID, most, held_whole=True) == [Passage(0, 100, 10)]
 
 
+def test_the_least_is_one_window():
+    most = resident_bytes() + 1000 * MIB
+    assert passages_within([load()], GRID, most, least=True) == [Passage(2, 20, 1)]
+
+
+def test_what_is_refused_is_tried_once_more_with_the_least(monkeypatch):
+    predictor = Predictor(make_bundle(), memory_bytes=resident_bytes() + 800 * MIB)
+    expected, swept, tried = predictor.predict(make_volume()).label_map.array, predictor._swept, []
+
+    def refuse(cases, progress, *, least=False):
+        tried.append(least)
+        if not least:
+            raise MemoryError
+        return swept(cases, progress, least=least)
+
+    monkeypatch.setattr(predictor, "_swept", refuse)
+    np.testing.assert_array_equal(predictor.predict(make_volume()).label_map.array, expected)
+    assert tried == [False, True]
+
+
 def test_a_choice_is_told_in_words():
     told = described(Passage(2, 20, 3), SWEEP)
     assert told == "windows of 50 x 50 x 20, 3 at a time; 20 of 400 planes along K held, 10 MiB"

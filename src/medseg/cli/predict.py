@@ -82,6 +82,7 @@ def predict(
         from medseg.bundle import load_bundle
         from medseg.inference.batch import predict_cases
         from medseg.inference.inputs import find_inputs
+        from medseg.inference.memory import within
         from medseg.inference.predict import Predictor
 
         predictor = Predictor(
@@ -94,7 +95,8 @@ def predict(
         cases = find_inputs(
             inputs, series_uid=series, allow_gaps=allow_gaps, progress=console.progress
         )
-        with nullcontext() if memory_bytes is None else bounded_memory(memory_bytes):
+        bound = nullcontext() if memory_bytes is None else bounded_memory(memory_bytes)
+        with within(memory_bytes), bound:
             outcomes = predict_cases(
                 cases, predictor, out, format=mask_format, seg_type=seg_type,
                 measurements=measurements, resume=resume, progress=console.progress,

@@ -47,7 +47,12 @@ class Load(NamedTuple):
 
 
 def passages_within(
-    loads: Sequence[Load], target: Geometry, most_bytes: int, *, held_whole: bool = False
+    loads: Sequence[Load],
+    target: Geometry,
+    most_bytes: int,
+    *,
+    held_whole: bool = False,
+    least: bool = False,
 ) -> list[Passage]:
     """How prepared cases are gone through so that the process holds at most `most_bytes`.
 
@@ -56,6 +61,7 @@ def passages_within(
         target: The grid of the mask.
         most_bytes: Resident memory of the process, what it holds now included.
         held_whole: Whether all slots of a volume are needed at the same time.
+        least: Whether to hold no more than one window needs, since more was refused.
 
     Raises:
         MemoryTooSmall: If mask and slots alone need more.
@@ -69,6 +75,9 @@ def passages_within(
     slots = sum(s.held_bytes(p) for s, p in zip(sweeps, chosen, strict=True))
     if slots > free:
         raise too_small(most_bytes, f"{(slots - free) / 2**20:.0f} MiB more than there is")
+    if least:
+        chosen = chosen if held_whole else passages(sweeps, target, slot_bytes=0)
+        return [passage._replace(batch=1) for passage in chosen]
     batches = [max(1, int((free - slots) / 2 / load.window_bytes)) for load in loads]
     return [
         passage._replace(batch=min(passage.batch, batch))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
+from medseg.allocator import is_out_of_memory
 from medseg.bundle import Bundle
 from medseg.dataset.description import fit_picture
 from medseg.dataset.plan import Plan
@@ -145,7 +146,7 @@ class Predictor:
         first, *further = self.configured
         case = first.prepared(volume, progress=progress)
         cases = [case, *(one.prepared(volume, progress=progress) for one in further)]
-        array, expectations = self._swept(cases, progress)
+        array, expectations = self._swept_within(cases, progress)
         whole = LabelMap(array, volume.geometry, self.bundle.labels, volume.source)
         label_map = postprocessed(whole, self.bundle.postprocessing)
         quality = estimate_quality(
@@ -187,8 +188,20 @@ class Predictor:
         top, plan = self.configured[0].sweep(case, progress=progress), self.bundle.plan
         return elected([top], top.geometry, plan.labels, plan.regions)
 
-    def _swept(
+    def _swept_within(
         self, cases: Sequence[Preprocessed], progress: Progress
+    ) -> tuple[IntArray, list[Expectation]]:
+        """The same as `_swept`; with the least memory, where the first choice was too much."""
+        try:
+            return self._swept(cases, progress)
+        except (MemoryError, RuntimeError) as error:
+            if self.memory_bytes is None or not is_out_of_memory(error):
+                raise
+        progress.note("That was too much: once more with the least that a window needs.")
+        return self._swept(cases, progress, least=True)
+
+    def _swept(
+        self, cases: Sequence[Preprocessed], progress: Progress, *, least: bool = False
     ) -> tuple[IntArray, list[Expectation]]:
         """Values on the case's own grid, and how sure each configuration is of them."""
         target, labels = cases[0].original, self.bundle.labels
@@ -200,7 +213,7 @@ class Predictor:
             and len(cases) == 1
             and slices_apart(cases[0].geometry, plan, target) is not None
         )
-        chosen = self._passages(cases, held_whole=is_apart, progress=progress)
+        chosen = self._passages(cases, held_whole=is_apart, least=least, progress=progress)
         expectations = [one.expectation() for one in self.configured]
         streams = [
             one.stream(case, passage, told, skip_air=self.skip_air, progress=progress)
@@ -215,15 +228,22 @@ class Predictor:
         return assemble(streams, target, elect), expectations
 
     def _passages(
-        self, cases: Sequence[Preprocessed], *, held_whole: bool, progress: Progress
+        self,
+        cases: Sequence[Preprocessed],
+        *,
+        held_whole: bool,
+        least: bool,
+        progress: Progress,
     ) -> list[Passage]:
-        """How each configuration goes through the case; said once if there is a bound."""
+        """How each configuration goes through the case; it is said if there is a bound."""
         target = cases[0].original
         sweeps = [one.to_sweep(case) for one, case in zip(self.configured, cases, strict=True)]
         if self.memory_bytes is None:
             return wholes(sweeps) if held_whole else passages(sweeps, target)
         loads = [Load.of(s, one.plan) for s, one in zip(sweeps, self.configured, strict=True)]
-        chosen = passages_within(loads, target, self.memory_bytes, held_whole=held_whole)
+        chosen = passages_within(
+            loads, target, self.memory_bytes, held_whole=held_whole, least=least
+        )
         words = "; ".join(described(p, s) for p, s in zip(chosen, sweeps, strict=True))
         progress.note(f"Within {self.memory_bytes / 2**30:.3g} GiB: {words}.")
         return chosen
