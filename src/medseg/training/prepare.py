@@ -152,8 +152,8 @@ def prepare(
     )
     prepared_gb = peak_memory_gb()
     progress.note(
-        f"{len(used)} cases are prepared; this process has held {prepared_gb:.2f} GB at most so far, "
-        "steps that it tried included."
+        f"{len(used)} cases are prepared; this process has held {prepared_gb:.2f} GB at most so "
+        "far, steps that it tried included."
     )
     run = Run(
         folder, settings, description, splits, plan, store, machine, precision, clock, command,
