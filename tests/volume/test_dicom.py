@@ -109,6 +109,9 @@ def test_positions_rounded_to_two_decimals_are_even(spoil):
 def test_slices_shifted_as_no_gantry_does_are_refused(spoil):
     with pytest.raises(TiltedSeries, match=r"up to 1.67 mm beside their line"):
         read_series(spoil(_shift(1, 2, only=3)))
+
+
+def test_a_tilt_beyond_any_gantry_is_refused(spoil):
     with pytest.raises(TiltedSeries, match=r"shifted in their plane by 63.4 degrees"):
         read_series(spoil(_shift(0, 5)))
 

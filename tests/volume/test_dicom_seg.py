@@ -7,7 +7,7 @@ import pytest
 
 from medseg.errors import DifferentSpace, InvalidSegmentation, MissingPath, UnreadableFile
 from medseg.volume.dicom import find_only_series, read_series_geometry
-from medseg.volume.dicom_seg import read_segmentation, write_segmentation
+from medseg.volume.dicom_seg import read_segmentation, segment_labels, write_segmentation
 from medseg.volume.dicom_seg_frames import is_segmentation
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Code, Label
@@ -194,6 +194,32 @@ def test_segmentations_of_highdicom_are_read(data_root, name):
     ).reoriented("LPS")
     assert other.geometry.same_space(label_map.geometry)
     assert np.array_equal(other.array, label_map.array)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["seg_image_ct_binary_fractional", "seg_image_ct_true_fractional"])
+def test_fractions_above_one_half_are_the_segment(data_root, name):
+    path = data_root / "dicom_seg_reference" / "highdicom" / f"{name}.dcm"
+    label_map = read_segmentation(path)
+    dataset = pydicom.dcmread(path)
+    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
+    share = frames / int(dataset.MaximumFractionalValue)
+    assert (label_map.array > 0).sum() == (share > 0.5).sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["binary", "fractional", "labelmap"])
+def test_every_kind_holds_the_same_voxels(tmp_path, source, label_map, kind):
+    path = tmp_path / "s.dcm"
+    write_segmentation(label_map, source, path, algorithm="t", version="1", kind=kind)
+    assert pydicom.dcmread(path).SegmentationType == kind.upper()
+    again = read_segmentation(path, reference=label_map.geometry)
+    assert np.array_equal(again.array, label_map.array)
+    assert [label.name for label in again.labels] == ["Left kidney", "Tumour"]
+    one = read_segmentation(path, reference=label_map.geometry, structures=["Tumour"])
+    assert np.array_equal(one.array, np.where(label_map.array == 40, 40, 0))
+    assert [label.name for label in segment_labels(path)] == ["Left kidney", "Tumour"]
+    with pytest.raises(InvalidSegmentation, match="no liver among Left kidney, Tumour"):
+        read_segmentation(path, structures=["liver"])
 
 
 @pytest.mark.data

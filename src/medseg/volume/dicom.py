@@ -16,7 +16,7 @@ import numpy as np
 from medseg.errors import MissingPath, MixedSeries, NoDicom
 from medseg.volume.dicom_gaps import fill_gaps
 from medseg.volume.dicom_pet import suv_factors
-from medseg.volume.dicom_pixels import read_pixels
+from medseg.volume.dicom_pixels import read_padded_pixels
 from medseg.volume.dicom_slices import FileHeader, Slice, class_name, read_headers
 from medseg.volume.dicom_stack import Stack, is_localizer, sort_if_placed, stack_slices
 from medseg.volume.dicom_tilt import put_upright
@@ -29,6 +29,9 @@ __all__ = [
     "Series", "find_only_series", "find_series", "inspect_series", "no_images", "read_series",
     "read_series_geometry", "select_series", "stack_series", "write_series",
 ]  # fmt: skip
+
+
+_PADDING = Remark(code="padding", text="Pixels that the files mark as padding count as background.")
 
 
 @dataclass(frozen=True)
@@ -166,12 +169,13 @@ def read_series(folder_or_series: Path | Series) -> Volume:
     series = find_only_series(folder_or_series)
     stack = stack_series(series)
     slices = _in_uptake(stack.slices)
-    array = fill_gaps(put_upright(read_pixels(slices), stack.tilt), stack.planes)[np.newaxis]
+    pixels, padded = read_padded_pixels(slices)
+    array = fill_gaps(put_upright(pixels, stack.tilt), stack.planes)[np.newaxis]
     source = Source(
         tuple(one.path for one in slices),
         "dicom",
         series.modality,
-        (*stack.remarks, *_remarks(slices)),
+        (*stack.remarks, *_remarks(slices), *((_PADDING,) if padded else ())),
     )
     return Volume(array, stack.geometry, ("image",), source)
 
@@ -223,9 +227,6 @@ def _remarks(slices: Sequence[Slice]) -> list[Remark]:
     if lossy:
         text = f"{lossy} of {len(slices)} images were compressed with loss."
         remarks.append(Remark(code="lossy", text=text))
-    if any(one.padding is not None for one in slices):
-        text = "Pixels that the files mark as padding count as background."
-        remarks.append(Remark(code="padding", text=text))
     if any(one.pet is not None for one in slices):
         units = sorted({one.pet.units for one in slices if one.pet is not None})
         text = f"Values are uptake by body weight (SUV, g/ml), from {', '.join(units)}."

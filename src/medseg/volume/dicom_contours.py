@@ -54,11 +54,19 @@ def fill(contours: Iterable[Points], size: tuple[int, int]) -> Mask:
     Returns:
         Shape (I, J).
     """
-    crossings = np.zeros((size[0] + 1, size[1]), dtype=np.int32)
-    for ring in contours:
-        if len(ring) >= _FEWEST_CORNERS:
-            _count_crossings(crossings, ring)
-    return np.asarray(crossings.cumsum(axis=0)[:-1] % 2 == 1)
+    mask = np.zeros(size, dtype=np.bool_)
+    rings = [ring for ring in contours if len(ring) >= _FEWEST_CORNERS]
+    if not rings:
+        return mask
+    corners = np.concatenate(rings)
+    low = np.floor(corners.min(axis=0)).clip(0, size).astype(np.intp)
+    high = np.ceil(corners.max(axis=0) + 1).clip(0, size).astype(np.intp)
+    i, j = np.maximum(high - low, 0).tolist()
+    crossings = np.zeros((i + 1, j), dtype=np.int32)
+    for ring in rings:
+        _count_crossings(crossings, ring - low)
+    mask[low[0] : high[0], low[1] : high[1]] = crossings.cumsum(axis=0)[:-1] % 2 == 1
+    return mask
 
 
 def _count_crossings(crossings: npt.NDArray[np.int32], ring: Points) -> None:

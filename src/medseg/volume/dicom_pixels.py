@@ -25,6 +25,15 @@ _PIXEL_TAGS = [
 
 
 def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
+    """Read, scale and stack; see `read_padded_pixels`.
+
+    Raises:
+        UndecodablePixels: As there.
+    """
+    return read_padded_pixels(slices)[0]
+
+
+def read_padded_pixels(slices: tuple[Slice, ...]) -> tuple[AnyArray, bool]:
     """Read, scale and stack.
 
     Args:
@@ -32,7 +41,8 @@ def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
 
     Returns:
         Real values, shape (I, J, K): int16 where all are whole and fit, else int32, else float32.
-        Pixels that stand for "outside of the scan" hold the lowest value of the others.
+        Pixels that stand for "outside of the scan" hold the lowest value of the others. And whether
+        there are any of these.
 
     Raises:
         UndecodablePixels: If pixels are missing, cut short, or compressed in a way that no decoder
@@ -55,7 +65,7 @@ def read_pixels(slices: tuple[Slice, ...]) -> AnyArray:
             outside.append(_padded(stored, one))
             k += 1
     fill_padding(pixels, outside)
-    return pixels.transpose(2, 1, 0)
+    return pixels.transpose(2, 1, 0), any(mask is not None for mask in outside)
 
 
 def _padded(stored: AnyArray, one: Slice) -> Mask | None:

@@ -151,8 +151,7 @@ def _parse(dataset: Any) -> StructureSet:
         items = shapes.get(number, [])
         closed = [item for item in items if item.ContourGeometricType in _CLOSED]
         contours = {
-            points.tobytes(): points
-            for points in (np.array(item.ContourData, np.float64).reshape(-1, 3) for item in closed)
+            points.tobytes(): points for points in map(_points, closed)
         }  # the same contour twice would undo itself
         structures.append(Structure(label, tuple(contours.values()), len(items) - len(closed)))
     instances = frozenset(
@@ -162,6 +161,14 @@ def _parse(dataset: Any) -> StructureSet:
         for image in item.get("ContourImageSequence") or []
     )
     return StructureSet(tuple(structures), _series_uid(dataset), instances)
+
+
+def _points(item: Any) -> npt.NDArray[np.float64]:
+    """Coordinates of one contour, shape (N, 3): from their text, which is fast."""
+    value = item.get_item("ContourData").value
+    if isinstance(value, bytes):
+        value = value.decode("ascii").strip("\0 ").split("\\")
+    return np.array(value, dtype=np.float64).reshape(-1, 3)
 
 
 def _series_uid(dataset: Any) -> str:

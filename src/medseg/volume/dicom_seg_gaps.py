@@ -55,7 +55,7 @@ def _presence(numbers: IntArray) -> npt.NDArray[np.bool_]:
     count = int(numbers.max())
     found = np.zeros((count + 1, len(numbers)), dtype=np.bool_)
     for plane, values in enumerate(numbers):
-        found[np.unique(values), plane] = True
+        found[:, plane] = np.bincount(values.ravel(), minlength=count + 1) > 0
     return found[1:]
 
 
