@@ -217,11 +217,9 @@ def _count(line: Pipeline[LiveJob], tally: Tally, source: Source, task: Task) ->
         job, before = passed.job, tally.last_number
         if job.arrival is not None:
             tally.add(job.arrival, job.finished_at, passed.seconds, is_broken=job.is_broken)
-            task.advance(
-                tally.last_number - before,
-                per_second=f"{tally.frames_per_second:.1f}",
-                dropped=str(source.dropped),
-            )
+            facts = {"dropped": str(source.dropped)} if isinstance(source, Camera) else {}
+            facts["a_second"] = f"{tally.frames_per_second:.1f}"
+            task.advance(tally.last_number - before, **facts)
 
 
 def _require_some(tally: Tally, frames: Frames) -> None:
