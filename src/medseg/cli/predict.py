@@ -1,6 +1,5 @@
 """`medseg predict`: scans in, masks out."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -75,14 +74,14 @@ def predict(
         raise typer.BadParameter("--measurements lie beside a DICOM-SEG: add --format dicom-seg.")
     memory_bytes = None if memory is None else bytes_of(memory)
     with reporting(as_json=as_json) as console:
-        from medseg.allocator import bounded_memory, keep_freed_memory
+        from medseg.allocator import keep_freed_memory
 
         keep_freed_memory()
 
         from medseg.bundle import load_bundle
         from medseg.inference.batch import predict_cases
         from medseg.inference.inputs import find_inputs
-        from medseg.inference.memory import within
+        from medseg.inference.memory import bounded
         from medseg.inference.predict import Predictor
 
         predictor = Predictor(
@@ -95,8 +94,7 @@ def predict(
         cases = find_inputs(
             inputs, series_uid=series, allow_gaps=allow_gaps, progress=console.progress
         )
-        bound = nullcontext() if memory_bytes is None else bounded_memory(memory_bytes)
-        with within(memory_bytes), bound:
+        with bounded(memory_bytes):
             outcomes = predict_cases(
                 cases, predictor, out, format=mask_format, seg_type=seg_type,
                 measurements=measurements, resume=resume, progress=console.progress,

@@ -8,11 +8,17 @@ the kernel, where `allocator.bounded_memory` is asked for it.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import prod
 from typing import NamedTuple
 
-from medseg.allocator import LATER_BYTES, is_out_of_memory, release_freed_memory, resident_bytes
+from medseg.allocator import (
+    LATER_BYTES,
+    bounded_memory,
+    is_out_of_memory,
+    release_freed_memory,
+    resident_bytes,
+)
 from medseg.dataset.cost import feature_values
 from medseg.dataset.plan import Plan
 from medseg.errors import MemoryTooSmall
@@ -108,6 +114,14 @@ def within(most_bytes: int | None) -> Iterator[None]:
             raise
         release_freed_memory()
         raise too_small(most_bytes, "more than that for one window, or for the image") from error
+
+
+@contextmanager
+def bounded(most_bytes: int | None) -> Iterator[None]:
+    """A block within a bound, or without one: see `within` and `allocator.bounded_memory`."""
+    kept = nullcontext() if most_bytes is None else bounded_memory(most_bytes)
+    with within(most_bytes), kept:
+        yield
 
 
 def too_small(most_bytes: int | None, received: str) -> MemoryTooSmall:
