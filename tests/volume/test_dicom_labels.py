@@ -10,6 +10,7 @@ from medseg.volume.dicom_labels import (
     find_referenced,
     is_dicom_labels,
     read_dicom_labels,
+    read_labels_on,
     referenced_uids,
 )
 from medseg.volume.dicom_rtstruct import write_structures
@@ -37,7 +38,8 @@ def test_both_kinds_are_read_and_find_their_series(tmp_path, series, mask, kind)
     assert not is_dicom_labels(series)
     assert referenced_uids(path)[0] == source.uid
     assert find_referenced(path).uid == source.uid
-    read = read_dicom_labels(path)
+    assert np.array_equal(read_labels_on(path, mask.geometry).array, mask.array)
+    read = read_labels_on(path, None)
     assert read.volumes_ml()["a"] == pytest.approx(mask.volumes_ml()["a"])
 
 

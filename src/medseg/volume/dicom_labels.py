@@ -16,6 +16,7 @@ from medseg.volume.dicom_seg import read_segmentation, segment_labels
 from medseg.volume.dicom_seg_frames import is_segmentation
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
+from medseg.volume.placing import place
 from medseg.volume.volume import LabelMap
 
 
@@ -53,6 +54,23 @@ def read_dicom_labels(
             )
         reference = read_series_geometry(series)
     return read_structures(path, reference, structures=structures)
+
+
+def read_labels_on(path: Path, grid: Geometry | None) -> LabelMap:
+    """Read a DICOM-SEG or an RTSTRUCT onto a grid that has its voxels.
+
+    Args:
+        path: The file.
+        grid: The grid; where not given, that of the frames of a DICOM-SEG, or of the series beside
+            an RTSTRUCT.
+
+    Raises:
+        DifferentSpace: If the voxels of a DICOM-SEG are others.
+        InvalidSegmentation: If a DICOM-SEG makes no label map.
+        InvalidStructures: If contours do not lie on the slices of the grid.
+    """
+    label_map = read_dicom_labels(path, reference=grid)
+    return label_map if grid is None else place(label_map, grid)
 
 
 def described_labels(path: Path) -> Labels:

@@ -167,9 +167,9 @@ def _image_of(outcome: dict[str, Any]) -> Volume | None:
 def _mask(path: Path, labels: Labels, grid: Geometry | None) -> LabelMap:
     if path.suffix.lower() != ".dcm":
         return read_label_map(path, labels or None)
-    from medseg.volume.dicom_seg import read_segmentation
+    from medseg.volume.dicom_labels import read_labels_on
 
-    return read_segmentation(path, reference=grid)
+    return read_labels_on(path, grid)
 
 
 def _on_grid(image: Volume | None, grid: Geometry) -> Volume | None:

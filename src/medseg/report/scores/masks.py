@@ -169,9 +169,9 @@ def _named(mask: LabelMap, labels: Labels) -> LabelMap:
 def _read_mask(path: Path, labels: Labels | None, reference: Geometry | None) -> LabelMap:
     if path.suffix.lower() != ".dcm":
         return read_label_map(path)
-    from medseg.volume.dicom_seg import read_segmentation
+    from medseg.volume.dicom_labels import read_labels_on
 
-    label_map = read_segmentation(path, reference=reference)
+    label_map = read_labels_on(path, reference)
     return label_map if labels is None else _renumbered(label_map, labels, path)
 
 

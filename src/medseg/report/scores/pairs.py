@@ -150,7 +150,7 @@ def _dataset(references: Path) -> "DatasetDescription | None":
 
 
 def _masks(folder: Path) -> list[Path]:
-    """Image files and DICOM-SEG of a folder, hidden ones left out."""
+    """Image files, DICOM-SEG and RTSTRUCT of a folder, hidden ones left out."""
     return [
         path
         for path in sorted(folder.iterdir())
@@ -161,13 +161,14 @@ def _masks(folder: Path) -> list[Path]:
 
 
 def _predicted(folder: Path) -> list[Path]:
-    """Masks of a folder of predictions; attention maps that its record lists are none."""
+    """Masks of a folder of predictions; maps and reports that its record lists are none."""
     cases = read_record(folder).get("cases", [])
     listed = [
         name
         for case in (cases if isinstance(cases, list) else [])
-        if isinstance(case, dict) and isinstance(case.get("attention"), list)
-        for name in case["attention"]
+        for kind in ("attention", "reports")
+        if isinstance(case, dict) and isinstance(case.get(kind), list)
+        for name in case[kind]
     ]
     return [path for path in _masks(folder) if path.name not in listed]
 

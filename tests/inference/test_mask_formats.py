@@ -8,8 +8,10 @@ import numpy as np
 import pydicom
 import pytest
 from small import make_bundle, make_volume
+from typer.testing import CliRunner
 
 from medseg.bundle import save_bundle
+from medseg.cli.app import app
 from medseg.errors import NoDicom
 from medseg.inference.batch import predict_cases
 from medseg.inference.inputs import find_inputs
@@ -135,3 +137,22 @@ def test_a_series_that_no_mask_can_refer_to_is_refused_before_work(
     assert (outcome.status, outcome.error.code) == ("failed", code)
     _, outcome = predicted(scan, predictor, tmp_path / "nifti")
     assert outcome.status == "done"
+
+
+@pytest.mark.parametrize("mask_format", ["dicom-seg", "dicom-rtstruct"])
+def test_dicom_masks_are_scored_and_shown_as_any_other(tmp_path, scan, predictor, mask_format):
+    predicted(scan, predictor, tmp_path / "nifti")
+    measured = mask_format == "dicom-seg"
+    _, outcome = predicted(
+        scan, predictor, tmp_path / "dicom", format=mask_format, measurements=measured
+    )
+    assert bool(outcome.reports) == measured
+    words = ["evaluate", tmp_path / "dicom", tmp_path / "nifti", "--out", tmp_path / "scores"]
+    result = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert result.exit_code == 0, result.output
+    cases = json.loads((tmp_path / "scores" / "scores.json").read_text())["cases"]
+    assert [case["dice"] for case in cases] == [1.0, 1.0]
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(app, ["report", str(tmp_path / "dicom"), "--out", str(page)])
+    assert result.exit_code == 0, result.output
+    assert "organ 1" in page.read_text()
