@@ -8,6 +8,7 @@ import openvino
 import pytest
 import torch
 
+from medseg.compression import writers
 from medseg.compression.calibrate import calibrated
 from medseg.compression.fake import fake_quantise
 from medseg.compression.qdq import quantised, shared_inputs
@@ -61,3 +62,16 @@ def test_each_pair_becomes_one_layer(network, graph, patches):
     read = openvino.Core().read_model(model.SerializeToString(), b"")
     assert join_pairs(read) == pairs
     assert join_pairs(read) == 0
+
+
+def test_a_quantised_model_says_what_its_other_layers_compute_in(
+    graph, network, patches, tmp_path, monkeypatch
+):
+    found = calibrated(network, patches, shared_inputs(graph), target="openvino")
+    model, patch = quantised(graph, found.grids), patches[0].shape[1:]
+    for rest in ("f32", "bf16"):
+        monkeypatch.setattr(writers, "_faster_rest", lambda network, patch, rest=rest: rest)
+        write_network(model, tmp_path, 0, kind="openvino", precision="int8", patch=patch)
+        engine = OpenVinoEngine(tmp_path / "0.xml", precision="int8", threads=1)
+        assert engine.int8_layers == len(found.grids)
+        assert engine.computes_in <= {"i8", rest}

@@ -1,5 +1,6 @@
 """A graph becomes the files of a runtime, in the precision that was asked for."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +9,13 @@ import numpy as np
 
 from medseg.errors import NoEngine
 from medseg.inference.exported import EngineKind, EnginePrecision
+from medseg.inference.openvino_engine import REST, compiled, runtime_version
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+_TURNS, _LEAST_GAIN = 4, 0.97
+"""How often the two ways of what is not quantised take turns, and what bf16 must come down to."""
 
 OFFERED: dict[EngineKind, tuple[EnginePrecision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
@@ -86,8 +91,6 @@ def _write_openvino(
 
     The graph is read as it is: `openvino.convert_model` would do the same and tell its makers.
     """
-    from medseg.inference.openvino_engine import runtime_version
-
     runtime_version()
     import openvino
 
@@ -95,7 +98,30 @@ def _write_openvino(
     network.reshape([-1, *patch])
     if precision == "int8":
         join_pairs(network)
+        network.set_rt_info(_faster_rest(network, patch), REST)
     openvino.save_model(network, str(path), compress_to_fp16=precision == "fp16")
+
+
+def _faster_rest(network: Any, patch: Sequence[int]) -> str:
+    """What layers that are not quantised compute in: "bf16" where that is faster by a little.
+
+    Args:
+        network: A quantised OpenVINO model.
+        patch: Channels and voxels of a patch, (C, *patch).
+    """
+    given = np.random.default_rng(0).standard_normal((1, *patch), np.float32)
+    requests = {}
+    for rest in ("f32", "bf16"):
+        network.set_rt_info(rest, REST)
+        requests[rest] = compiled(network, "int8", 1).create_infer_request()
+        requests[rest].infer([given])
+    took: dict[str, list[float]] = {rest: [] for rest in requests}
+    for _ in range(_TURNS):
+        for rest, request in requests.items():
+            begin = time.process_time()
+            request.infer([given])
+            took[rest].append(time.process_time() - begin)
+    return "bf16" if min(took["bf16"]) < _LEAST_GAIN * min(took["f32"]) else "f32"
 
 
 def join_pairs(network: Any) -> int:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 CURE = 'Install it: pip install "medseg[export]".'
 
+REST = ["medseg", "rest"]
+"""Where a quantised model says what its other layers compute in."""
+
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 """What is computed where a layer is not quantised. Without a hint OpenVINO takes bf16 on any
 processor that has it, so that fp32 must be asked for."""
@@ -45,16 +48,9 @@ class OpenVinoEngine(Engine):
 
     def __init__(self, path: Path, *, precision: str, threads: int) -> None:
         self.precision = precision
-        runtime = _runtime()
-        settings = {
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        }
+        core = _runtime().Core()
         try:
-            core = runtime.Core()
-            self._model: openvino.CompiledModel = core.compile_model(str(path), "CPU", settings)
+            self._model = compiled(core.read_model(str(path)), precision, threads)
         except RuntimeError as error:
             raise CorruptEngine(
                 f"OpenVINO takes the file of an engine; it refuses {path}.",
@@ -94,6 +90,27 @@ class OpenVinoEngine(Engine):
             for kind, kernel in self.executed()
             if kind in ("Convolution", "Deconvolution")
         ]
+
+
+def compiled(model: Any, precision: str, threads: int) -> "openvino.CompiledModel":
+    """A model made ready for the CPU.
+
+    Args:
+        model: An OpenVINO model.
+        precision: What it computes with.
+        threads: Threads of one batch.
+
+    Raises:
+        RuntimeError: If OpenVINO refuses it.
+    """
+    hint = model.get_rt_info(REST).astype(str) if model.has_rt_info(REST) else _HINTS[precision]
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": hint,
+    }
+    return _runtime().Core().compile_model(model, "CPU", settings)
 
 
 def _word(value: Any) -> str:
