@@ -107,6 +107,9 @@ def whole(options: argparse.Namespace, folder: Path) -> None:
     scan = tiled_scan(images / "scan_0000.nii.gz", (256, 256, 200))
     cost_of([*MEDSEG, "import-nnunet", options.model, "--out", bundle, "--folds", options.fold],
             folder / "import.log")  # fmt: skip
+    for precision in ("fp32", "int8"):
+        export = [*MEDSEG, "export", bundle, "--to", "openvino", "--precision", precision]
+        cost_of([*export, "--calibrate", DATA], folder / f"export_{precision}.log")
     small = tiled_scan(folder / "small" / "small.nii.gz", (48, 64, 48))
     ours = [*MEDSEG, "predict", "--model", bundle]
     monai = [sys.executable, HERE / "peers" / "monai_window.py", bundle]
@@ -114,22 +117,20 @@ def whole(options: argparse.Namespace, folder: Path) -> None:
               "-m", options.model, "-f", options.fold, "--disable_tta", "-device", "cpu",
               "-npp", "1", "-nps", "1", "--disable_progress_bar"]  # fmt: skip
     cost_of([*ours, small, "--out", folder / "warm", "--engine", "torch"], folder / "warm.log")
-    costs = {
-        "medseg, torch fp32": cost_of(
-            [*ours, scan, "--out", folder / "medseg", "--engine", "torch"], folder / "medseg.log"
-        ),
-        "MONAI sliding_window_inference": cost_of(
-            [*monai, scan, folder / "monai" / "scan.nii.gz"], folder / "monai.log"
-        ),
-        "nnU-Net 2.8.1": cost_of(
-            [*theirs, "-i", images, "-o", folder / "nnunet"], folder / "nnunet.log"
-        ),
+    costs, masks = {}, {}
+    for engine, precision in (("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")):
+        name, out = f"medseg, {engine} {precision}", folder / f"{engine}_{precision}"
+        words = [scan, "--out", out, "--engine", engine, "--precision", precision]
+        costs[name] = cost_of([*ours, *words], folder / f"{out.name}.log")
+        masks[name] = read_label_map(next(out.glob("*.nii.gz"))).array
+    peers = {
+        "MONAI sliding_window_inference": [*monai, scan, folder / "monai" / "scan.nii.gz"],
+        "nnU-Net 2.8.1": [*theirs, "-i", images, "-o", folder / "nnunet"],
     }
-    masks = {
-        "medseg, torch fp32": read_label_map(next((folder / "medseg").glob("*.nii.gz"))).array,
-        "MONAI sliding_window_inference": read_label_map(folder / "monai" / "scan.nii.gz").array,
-        "nnU-Net 2.8.1": read_label_map(folder / "nnunet" / "scan.nii.gz").array,
-    }
+    for name, command in peers.items():
+        out = Path(command[-1])
+        costs[name] = cost_of(command, folder / f"{name.split()[0]}.log")
+        masks[name] = read_label_map(out if out.suffix == ".gz" else out / "scan.nii.gz").array
     print("| program | s | CPU s | peak MB | mask against nnU-Net's: Dice |\n|---|--:|--:|--:|---|")
     for name, cost in costs.items():
         print(f"| {name} | {cost} | {dice_of_masks(masks[name], masks['nnU-Net 2.8.1'])} |")
