@@ -6,7 +6,8 @@ learned for a few seconds on other frames of the same kind. Two tables for each 
 1. CPU milliseconds of a frame by stage: the stages one after the other, one thread. So the figure
    does not depend on what else runs on the machine. 2 cores have 80 ms for each of 25 frames/s.
 2. From video to overlay video with all threads, by wall time: each frame as fast as it goes, and
-   live at 25 frames/s with what is dropped.
+   live at 25 frames/s with what is dropped. With --in-flight, also how many frames on the way at a
+   time are best for a network that is too slow.
 
     python bench/stream.py
     python bench/stream.py --engines torch --frames 200
@@ -247,6 +248,24 @@ def wall_table(
     table(rows)
 
 
+def in_flight_table(
+    bundle: Bundle, data: DatasetDescription, options: argparse.Namespace, folder: Path
+) -> None:
+    rows = [["live, frames on the way", "1", "2", "3", "4", "6"]]
+    for name, predictor in predictors(bundle, data, options.engines, options.threads):
+        row = [f"{name}: frames/s, p50 and p95 ms"]
+        for count in map(int, rows[0][1:]):
+            report = stream_to(
+                open_frames(folder / "clip.mp4"), predictor, folder / "in-flight.mp4",
+                output="video", live=True, fps=FPS, in_flight=count,
+            )  # fmt: skip
+            lat = report.latency
+            times = f"{lat.p50_ms:.0f}, {lat.p95_ms:.0f}" if lat else "-"
+            row.append(f"{report.frames_per_second:.1f}, {times}")
+        rows.append(row)
+    table(rows)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=100, help="of the sequence")
@@ -254,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=100, help="of training")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--in-flight", action="store_true", help="also the third table")
     options = parser.parse_args(arguments)
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {processor_name()}, Python {platform.python_version()}, "
@@ -269,6 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cpu_table(bundle, data, options, folder)
         if options.threads:
             wall_table(bundle, data, options, folder)
+        if options.in_flight:
+            in_flight_table(bundle, data, options, folder)
 
 
 if __name__ == "__main__":

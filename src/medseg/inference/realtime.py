@@ -33,6 +33,10 @@ DEFAULT_FPS = 25.0
 """Where neither the user nor the file says how fast frames follow each other."""
 
 
+LIVE_IN_FLIGHT = 2
+"""As many frames a second as with four under load, and half of the latency (bench/stream.py)."""
+
+
 @dataclass(eq=False)
 class LiveJob(FrameJob):
     """One frame on its way from its arrival to a file.
@@ -128,7 +132,7 @@ def stream_to(
     fps: float | None = None,
     live: bool = False,
     skip_broken: bool = False,
-    in_flight: int = IN_FLIGHT,
+    in_flight: int | None = None,
     clock: Clock | None = None,
     progress: Progress = SILENT,
 ) -> StreamReport:
@@ -146,7 +150,7 @@ def stream_to(
         live: Whether frames come at that pace and are dropped under load; else each is taken when
             there is room for it.
         skip_broken: Whether frames that cannot be decoded are counted and passed over.
-        in_flight: Frames on the way at a time.
+        in_flight: Frames on the way at a time; where not given `IN_FLIGHT`, live `LIVE_IN_FLIGHT`.
         clock: Tells the time.
         progress: Told after each frame.
 
@@ -164,7 +168,8 @@ def stream_to(
         work = LiveWork(frames, predictor.bundle.labels, sink, clock, skip_broken=skip_broken)
         warm_up_seconds = _warm_up(frames, segmenter)
         source: Source = Camera(frames, pace, clock) if live else OnDemand(frames, clock)
-        line = Pipeline(_jobs(source), work.stages(segmenter), in_flight=in_flight)
+        most = in_flight or (LIVE_IN_FLIGHT if live else IN_FLIGHT)
+        line = Pipeline(_jobs(source), work.stages(segmenter), in_flight=most)
         is_stopped = False
         with line, progress.task("frames", frames.count) as task:
             try:
