@@ -1,12 +1,14 @@
 """DICOM files that hold labels, a DICOM-SEG or an RTSTRUCT, and the series that they belong to."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pydicom
 
 from medseg.errors import InvalidStructures, MedsegError
 from medseg.volume.dicom import Series, find_series, read_series_geometry
+from medseg.volume.dicom_guard import understood
 from medseg.volume.dicom_rtstruct_read import (
     is_structure_set,
     read_structure_set,
@@ -14,6 +16,7 @@ from medseg.volume.dicom_rtstruct_read import (
 )
 from medseg.volume.dicom_seg import read_segmentation, segment_labels
 from medseg.volume.dicom_seg_frames import is_segmentation
+from medseg.volume.dicom_slices import unreadable
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
 from medseg.volume.placing import place
@@ -97,13 +100,14 @@ def referenced_uids(path: Path) -> tuple[str, frozenset[str]]:
     if is_structure_set(path):
         found = read_structure_set(path)
         return found.series_uid, found.instance_uids
-    header = pydicom.dcmread(
-        path, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence"]
-    )
-    for item in header.get("ReferencedSeriesSequence") or []:
-        instances = item.get("ReferencedInstanceSequence") or []
-        uids = frozenset(str(one.ReferencedSOPInstanceUID) for one in instances)
-        return str(item.get("SeriesInstanceUID") or ""), uids
+    with understood(partial(unreadable, path)):
+        header = pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence"]
+        )
+        for item in header.get("ReferencedSeriesSequence") or []:
+            instances = item.get("ReferencedInstanceSequence") or []
+            uids = frozenset(str(one.ReferencedSOPInstanceUID) for one in instances)
+            return str(item.get("SeriesInstanceUID") or ""), uids
     return "", frozenset()
 
 

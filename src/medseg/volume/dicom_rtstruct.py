@@ -68,7 +68,8 @@ def write_structures(
     require_identity(series)
     stack = stack_series(series)
     values = values_on_slices(label_map, stack)
-    headers = {str(one.SOPInstanceUID): one for one in source_headers(stack)}
+    paths = dict.fromkeys(one.path for one in stack.slices)
+    headers = dict(zip(paths, source_headers(stack), strict=True))
     dataset = _head(next(iter(headers.values())), algorithm, version)
     dataset.ReferencedFrameOfReferenceSequence = [_references(list(headers.values()))]
     dataset.StructureSetROISequence = [
@@ -164,14 +165,14 @@ def _observation(number: int, label: Label) -> Any:
 
 
 def _all_contours(
-    values: IntArray, stack: Stack, labels: Labels, headers: dict[str, Any]
+    values: IntArray, stack: Stack, labels: Labels, headers: dict[Path, Any]
 ) -> list[Any]:
     items = []
     for number, label in enumerate(labels, start=1):
         colour = list(bytes.fromhex(colour_of(labels, label)[1:]))
         item = _item(ROIDisplayColor=colour, ReferencedROINumber=number)
         contours = [
-            _contour(ring, one, headers[one.sop_instance_uid])
+            _contour(ring, one, headers[one.path])
             for one, ring in _rings(values == label.value, stack)
         ]
         if contours:

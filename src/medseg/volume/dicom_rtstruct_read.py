@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from medseg.errors import InvalidStructures, MissingPath, UnreadableFile
+from medseg.errors import InvalidStructures, MissingPath
 from medseg.types import IntArray
 from medseg.volume.dicom_contours import Points, fill
-from medseg.volume.dicom_slices import class_name
+from medseg.volume.dicom_guard import understood
+from medseg.volume.dicom_slices import class_name, unreadable
 from medseg.volume.geometry import Geometry, lps_to_ras
 from medseg.volume.labels import Code, Label
 from medseg.volume.remarks import Remark
@@ -94,9 +96,9 @@ def is_structure_set(path: Path) -> bool:
     """Whether a file is an RTSTRUCT."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        return str(header.get("SOPClassUID", "")) == STRUCTURES_CLASS
     except Exception:  # whatever it is, it is no RTSTRUCT that could be read
         return False
-    return str(header.get("SOPClassUID", "")) == STRUCTURES_CLASS
 
 
 def read_structure_set(path: Path) -> StructureSet:
@@ -109,20 +111,12 @@ def read_structure_set(path: Path) -> StructureSet:
     """
     if not path.exists():
         raise MissingPath("An RTSTRUCT must be there.", received=str(path), cure="Check the path.")
-    try:
+    with understood(partial(unreadable, path)):
         dataset = pydicom.dcmread(path)
-    except Exception as error:  # a broken header makes pydicom raise whatever its parser meets
-        raise UnreadableFile(
-            f"{path} must be a whole DICOM file.",
-            received=" ".join(str(error).split())[:160],
-            cure="Copy it again from its source.",
-        ) from error
-    if dataset.get("SOPClassUID") != STRUCTURES_CLASS:
-        raise _invalid(path, class_name(str(dataset.get("SOPClassUID", ""))))
-    try:
+    with understood(partial(_invalid, path)):
+        if str(dataset.get("SOPClassUID", "")) != STRUCTURES_CLASS:
+            raise _invalid(path, class_name(str(dataset.get("SOPClassUID", ""))))
         return _parse(dataset)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise _invalid(path, f"{type(error).__name__}: {error}") from error
 
 
 def _parse(dataset: Any) -> StructureSet:

@@ -6,6 +6,7 @@ that a label map comes back as it was.
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,8 @@ from medseg.errors import InvalidSegmentation, LabelError
 from medseg.files import atomic_file
 from medseg.types import IntArray
 from medseg.volume.dicom import Series, stack_series
-from medseg.volume.dicom_seg_frames import SegFile, read_seg_file
+from medseg.volume.dicom_guard import understood
+from medseg.volume.dicom_seg_frames import SegFile, invalid_segmentation, read_seg_file
 from medseg.volume.dicom_seg_gaps import frames_within, has_inner_gap, keep_frames
 from medseg.volume.dicom_source import (
     require_identity,
@@ -172,8 +174,10 @@ def read_segmentation(
         DifferentSpace: If its voxels are not those of the reference.
     """
     seg = read_seg_file(path)
-    labels = _chosen(_labels_of(seg.segments), structures, path)
-    label_map = LabelMap(_fill(seg, labels), seg.geometry, tuple(labels.values()), _source(path))
+    with understood(partial(invalid_segmentation, path)):
+        labels = _chosen(_labels_of(seg.segments), structures, path)
+        values = _fill(seg, labels)
+        label_map = LabelMap(values, seg.geometry, tuple(labels.values()), _source(path))
     return label_map if reference is None else place(label_map, reference)
 
 
@@ -184,7 +188,8 @@ def segment_labels(path: Path) -> Labels:
         UnreadableFile: If the file is no whole DICOM file.
         InvalidSegmentation: If it is no segmentation.
     """
-    return make_labels(_labels_of(read_seg_file(path).segments).values())
+    with understood(partial(invalid_segmentation, path)):
+        return make_labels(_labels_of(read_seg_file(path).segments).values())
 
 
 def _chosen(labels: dict[int, Label], names: Sequence[str], path: Path) -> dict[int, Label]:

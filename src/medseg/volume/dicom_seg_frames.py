@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from medseg.errors import InvalidSegmentation, MissingPath, UnreadableFile
+from medseg.errors import InvalidSegmentation, MissingPath
 from medseg.types import Mask
-from medseg.volume.dicom_slices import class_name, flattened, numbers_of, unit_vectors
+from medseg.volume.dicom_guard import understood
+from medseg.volume.dicom_slices import (
+    class_name,
+    flattened,
+    numbers_of,
+    unit_vectors,
+    unreadable,
+)
 from medseg.volume.dicom_spacing import ROUNDING_MM
 from medseg.volume.geometry import Geometry, LpsFrame
 
@@ -89,28 +96,20 @@ def read_seg_file(path: Path) -> SegFile:
     """
     if not path.exists():
         raise MissingPath("A DICOM-SEG must be there.", received=str(path), cure="Check the path.")
-    try:
+    with understood(partial(unreadable, path)):
         dataset = pydicom.dcmread(path)
-    except Exception as error:  # a broken header makes pydicom raise whatever its parser meets
-        raise UnreadableFile(
-            f"{path} must be a whole DICOM file.",
-            received=" ".join(str(error).split())[:160],
-            cure="Copy it again from its source.",
-        ) from error
-    _require_segmentation(dataset, path)
-    try:
+    with understood(partial(invalid_segmentation, path)):
+        _require_segmentation(dataset, path)
         return _parse(dataset, path)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise _invalid(path, f"{type(error).__name__}: {error}") from error
 
 
 def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM segmentation."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        return header.get("SOPClassUID") in (_BINARY_CLASS, _LABELMAP_CLASS)
     except Exception:  # whatever it is, it is no segmentation that could be read
         return False
-    return header.get("SOPClassUID") in (_BINARY_CLASS, _LABELMAP_CLASS)
 
 
 def _parse(dataset: Any, path: Path) -> SegFile:
@@ -142,12 +141,12 @@ def _grid_of(
     spacings = [numbers_of(place, "PixelSpacing", 2) for place in places]
     first, spacing = directions[0], spacings[0]
     if first is None or spacing is None or any(one is None for one in positions):
-        raise _invalid(path, "frames without a position in the patient")
+        raise invalid_segmentation(path, "frames without a position in the patient")
     for direction, own in zip(directions, spacings, strict=True):
         if direction is None or not np.allclose(direction, first, atol=1e-3):
-            raise _invalid(path, "frames that are not parallel")
+            raise invalid_segmentation(path, "frames that are not parallel")
         if own is None or not np.allclose(own, spacing, rtol=1e-3):
-            raise _invalid(path, "frames of different pixel spacing")
+            raise invalid_segmentation(path, "frames of different pixel spacing")
     corners = np.array(positions, dtype=np.float64)
     normal = np.cross(*first)
     along = (corners - corners[0]) @ normal
@@ -156,7 +155,7 @@ def _grid_of(
     if np.linalg.norm(shift, axis=1).max() <= _TOLERANCE * float(spacing.min()):
         shear = np.zeros(3)
     elif np.linalg.norm(shift - np.outer(along, shear), axis=1).max() > ROUNDING_MM * 2:
-        raise _invalid(path, "frames shifted along their own plane")
+        raise invalid_segmentation(path, "frames shifted along their own plane")
     step_mm = _step(along, places[0], path)
     planes = np.rint((along - along.min()) / step_mm).astype(int)
     onwards = normal + shear
@@ -185,34 +184,37 @@ def _step(along: npt.NDArray[np.float64], place: Any, path: Path) -> float:
             planes = (levels - levels[0]) / step_mm
             if np.abs(planes - np.rint(planes)).max() <= _TOLERANCE:
                 return step_mm
-    raise _invalid(path, f"planes {gaps.min():.3g} to {gaps.max():.3g} mm apart")
+    raise invalid_segmentation(path, f"planes {gaps.min():.3g} to {gaps.max():.3g} mm apart")
 
 
 def _require_segmentation(dataset: Any, path: Path) -> None:
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class not in (_BINARY_CLASS, _LABELMAP_CLASS):
-        raise _invalid(path, class_name(sop_class))
+        raise invalid_segmentation(path, class_name(sop_class))
     kind = dataset.get("SegmentationType", "nameless")
     if sop_class == _BINARY_CLASS and kind not in ("BINARY", "FRACTIONAL"):
-        raise _invalid(path, f"a {kind} segmentation")
+        raise invalid_segmentation(path, f"a {kind} segmentation")
 
 
 def _require_pixels(dataset: Any, count: int, path: Path) -> None:
     """All frames are there; the sum of compressed ones shows when they are decoded."""
     if int(dataset.get("NumberOfFrames") or 1) != count:
         stated = dataset.get("NumberOfFrames") or 1
-        raise _invalid(path, f"{stated} frames of pixels, {count} planes to place")
+        raise invalid_segmentation(path, f"{stated} frames of pixels, {count} planes to place")
     if dataset.BitsAllocated == 1 and not _syntax(dataset).is_compressed:
         expected = (count * int(dataset.Rows) * int(dataset.Columns) + 7) // 8
         if len(dataset.PixelData) < expected:
-            raise _invalid(path, f"{len(dataset.PixelData)} bytes of pixels of {expected}")
+            raise invalid_segmentation(
+                path, f"{len(dataset.PixelData)} bytes of pixels of {expected}"
+            )
 
 
 def _syntax(dataset: Any) -> Any:
     return dataset.file_meta.TransferSyntaxUID
 
 
-def _invalid(path: Path, received: str) -> InvalidSegmentation:
+def invalid_segmentation(path: Path, received: str) -> InvalidSegmentation:
+    """The error for a file that makes no label map."""
     return InvalidSegmentation(
         f"{path} must be a DICOM-SEG on parallel planes.",
         received=" ".join(received.split())[:200],

@@ -55,6 +55,8 @@ _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 _PERHAPS_LOSSY = (JPEG2000, HTJ2K)
 """Transfer syntaxes that lose something, and those that can."""
 
+_MOST_BITS = 64
+
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
@@ -164,11 +166,11 @@ def _looks_like_dicom(path: Path) -> bool:
         with path.open("rb") as file:
             block = file.read(132)
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
+        raise unreadable(path, error.strerror or str(error)) from error
     known = block[128:] == b"DICM" or (len(block) == 132 and block[:2] in _FIRST_GROUPS)
     if not known and path.suffix.lower() in DICOM_SUFFIXES:
         short = f"{len(block)} bytes, where a header has more"
-        raise _unreadable(path, "no DICOM header" if len(block) == 132 else short)
+        raise unreadable(path, "no DICOM header" if len(block) == 132 else short)
     return known
 
 
@@ -179,6 +181,7 @@ def _read_header(path: Path) -> FileHeader:
                 file, stop_before_pixels=True, force=True, specific_tags=_HEADER_TAGS
             )
             facts = {word: str(dataset.get(word) or "") for word in _FACTS}
+            series_uid = str(dataset.get("SeriesInstanceUID", ""))
             _require_whole(dataset, path)
             is_image = _is_image(dataset)
             plain = _plain_pixels(dataset, file) if is_image else None
@@ -186,8 +189,8 @@ def _read_header(path: Path) -> FileHeader:
     except UnreadableFile:
         raise
     except Exception as error:  # a broken header makes pydicom raise whatever its parser meets
-        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
-    return FileHeader(str(dataset.get("SeriesInstanceUID", "")), facts, slices)
+        raise unreadable(path, f"{type(error).__name__}: {error}") from error
+    return FileHeader(series_uid, facts, slices)
 
 
 def _require_whole(dataset: Any, path: Path) -> None:
@@ -197,9 +200,9 @@ def _require_whole(dataset: Any, path: Path) -> None:
     stored_as = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID", "")
     sop_class = str(dataset.get("SOPClassUID", "") or stored_as)
     if not sop_class:
-        raise _unreadable(path, "a header that ends before it says what the file is")
+        raise unreadable(path, "a header that ends before it says what the file is")
     if UID(sop_class).name.endswith("Image Storage") and not _is_no_image(sop_class):
-        raise _unreadable(path, "a header that ends before the size of the image")
+        raise unreadable(path, "a header that ends before the size of the image")
 
 
 def _is_no_image(sop_class: str) -> bool:
@@ -264,6 +267,8 @@ def _slice_of(dataset: Any, place: Any, path: Path, frame: int, plain: PlainPixe
         int(dataset.get("BitsStored") or 16),
         int(dataset.get("PixelRepresentation") or 0),
     )
+    if not 1 <= bits <= _MOST_BITS:
+        raise ValueError(f"{bits} bits in a stored value")
     return Slice(
         path=path,
         frame=frame,
@@ -331,7 +336,8 @@ _ROUNDING = 1e-2
 """Directions written with two decimals still count as unit vectors at right angles."""
 
 
-def _unreadable(path: Path, what: str) -> UnreadableFile:
+def unreadable(path: Path, what: str) -> UnreadableFile:
+    """The error for a file that is no whole DICOM file."""
     return UnreadableFile(
         f"{path} must be a whole DICOM file.",
         received=" ".join(what.split())[:160],
