@@ -9,7 +9,7 @@ import pytest
 import torch
 from exports import make_bundle, make_plan
 
-from medseg.bundle import load_bundle, save_bundle
+from medseg.bundle import Configuration, load_bundle, save_bundle
 from medseg.compression import export as exporting
 from medseg.compression.export import ExportSettings, export
 from medseg.dataset.description import read_case
@@ -123,6 +123,20 @@ def test_slices_are_exported_too(kind, tmp_path, balls):
     volume = read_case(balls, balls.cases[4])
     exact = Predictor(flat, engine="torch", precision="fp32").predict(volume).label_map.array
     found = Predictor(flat, engine=kind, precision="fp32").predict(volume).label_map.array
+    np.testing.assert_array_equal(found, exact)
+
+
+@pytest.mark.slow
+def test_every_configuration_is_exported_by_the_number_of_its_networks(tmp_path, balls):
+    flat = make_bundle(make_plan(dims=2))
+    both = make_bundle(further=(Configuration(flat.plan, flat.members),))
+    saved = save_bundle(both, tmp_path / "both")
+    record = export(saved, ExportSettings("onnx")).record
+    assert record.networks == 2
+    assert "predict.py" not in record.files
+    volume = read_case(balls, balls.cases[4])
+    exact = Predictor(saved, engine="torch", precision="fp32").predict(volume).label_map.array
+    found = Predictor(saved, engine="onnx").predict(volume).label_map.array
     np.testing.assert_array_equal(found, exact)
 
 

@@ -9,12 +9,14 @@ import nibabel
 import numpy as np
 import pytest
 from exports import CHANNEL, make_bundle, make_plan
+from pydantic import TypeAdapter
 
 from medseg.bundle import save_bundle
 from medseg.compression.export import ExportSettings, export
 from medseg.compression.pipeline import is_repeatable, pipeline_of
+from medseg.compression.standalone import elected, normalised
 from medseg.dataset.description import read_case
-from medseg.dataset.normalise import ClipAndScale, ZScore
+from medseg.dataset.normalise import ClipAndScale, Normalisation, ZScore, normalise
 from medseg.dataset.phantom import make_phantom
 from medseg.inference.predict import Predictor
 from medseg.specs.postprocess import FilledHolesSpec, LargestComponentSpec, MinimumVolumeSpec
@@ -87,3 +89,28 @@ def test_what_the_steps_do_not_say_has_no_script(changes):
     bundle = make_bundle(make_plan().model_copy(update=changes))
     assert not is_repeatable(bundle)
     assert not pipeline_of(bundle)["is_complete"]
+
+
+def test_regions_are_painted_one_over_the_other():
+    logits = np.array([[[3.0, 3.0, -1.0]], [[-2.0, 4.0, -1.0]]])
+    regions = [{"name": "whole", "painted": 4}, {"name": "core", "painted": 1}]
+    assert elected(logits, {"regions": regions}).tolist() == [[4, 1, 0]]
+    classes = np.array([[[0.0, 0.0]], [[1.0, -1.0]], [[2.0, -3.0]]])
+    assert elected(classes, {"regions": [], "class_values": [1, 4]}).tolist() == [[4, 0]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"kind": "clip_and_scale", "low": 0, "high": 4, "mean": 1, "std": 2}, [-0.5, 0, 1.5]),
+        ({"kind": "unit_range", "scale": 10}, [0, 0.1, 0.9]),
+        ({"kind": "min_max"}, [0, 1 / 9, 1]),
+        ({"kind": "z_score", "inside_nonzero": True}, [0, -1, 1]),
+    ],
+)
+def test_intensities_are_those_of_medseg(rule, expected):
+    image = np.array([0.0, 1.0, 9.0], np.float32).reshape(3, 1, 1)
+    found = normalised(image, rule, image != 0)
+    np.testing.assert_allclose(found.ravel(), expected, atol=1e-6)
+    ours = normalise(image, TypeAdapter(Normalisation).validate_python(rule), image != 0)
+    np.testing.assert_allclose(found, ours, atol=1e-6)
