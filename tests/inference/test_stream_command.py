@@ -116,7 +116,7 @@ def test_a_broken_frame_is_a_sentence_with_its_number(tmp_path, clip, model):
     assert result.exit_code == 1
     assert "error [file-frame]: Every frame of clip must be whole." in result.stderr
     assert "frame 4: 4.png" in result.stderr
-    assert "The 3 frames before it were kept" in result.stderr
+    assert "What was before it is kept: 3 frames." in result.stderr
     assert len(list((tmp_path / "masks").glob("*.png"))) == 3
     shutil.rmtree(tmp_path / "masks")
     result = run(clip, "--model", model, "--out", tmp_path / "masks", "--skip-broken")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sequences import made_up_frames, write_cine, write_video
 
-from medseg.errors import BrokenFrame, MissingDependency, UnknownFormat, UnreadableFile
+from medseg.errors import BrokenFrame, CannotWrite, MissingDependency, UnknownFormat, UnreadableFile
 from medseg.volume import video
 from medseg.volume.dicom_frames import dicom_frames
 from medseg.volume.frames import open_frames, pixels_of
 from medseg.volume.video import VideoWriter, video_frames
+from sequences import made_up_frames, write_cine, write_video
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -65,6 +65,24 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     ):
         writer.add(rgb_frames(1)[0], 1)
         raise RuntimeError("on the way")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """Files of this process may for a moment not be larger than 20 kB."""
+    resource = pytest.importorskip("resource", reason="limits of file sizes are POSIX's")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        with (
+            pytest.raises(CannotWrite, match="all of it must fit"),
+            VideoWriter(tmp_path / "a.mkv", fps=25, columns=64, rows=64) as writer,
+        ):
+            for number, frame in enumerate(noise, start=1):
+                writer.add(frame, number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
 
 

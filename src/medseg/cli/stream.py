@@ -83,6 +83,9 @@ def stream(
 
 def _show(console: Console, report: "StreamReport") -> None:
     """Times by stage, what became of the frames, and why the sequence ended early."""
+    from medseg.dataset.naming import counted
+
+    kept = counted(report.segmented, "frame")
     total = sum(spread.mean_ms for spread in report.stages.values())
     rows = [
         [name, *_times(spread), f"{100 * spread.mean_ms / total:.0f} %" if total else ""]
@@ -93,7 +96,7 @@ def _show(console: Console, report: "StreamReport") -> None:
     heads = ["stage", "mean ms", "p50", "p95", "p99", "share"]
     size = f"{report.columns} x {report.rows}"
     console.table(f"{size}, {report.engine} {report.precision}", heads, rows)
-    pace = f"{report.segmented} frames in {report.seconds:.1f} s: "
+    pace = f"{kept} in {report.seconds:.1f} s: "
     pace += f"{report.frames_per_second:.1f} a second"
     lost = [f"{report.dropped} dropped under load"] if report.live else []
     lost += [f"{report.broken} broken"] if report.broken else []
@@ -102,12 +105,10 @@ def _show(console: Console, report: "StreamReport") -> None:
     if report.error is not None:
         console.complain(
             report.error.code,
-            f"{report.error.message} The {report.segmented} frames before it were kept.",
+            f"{report.error.message} What was before it is kept: {kept}.",
         )
     if report.ended == "interrupted":
-        console.complain(
-            "interrupted", f"Stopped by the user; {report.segmented} frames were kept."
-        )
+        console.complain("interrupted", f"Stopped by the user; kept: {kept}.")
     console.result(report.model_dump(mode="json"))
 
 

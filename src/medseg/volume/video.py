@@ -5,7 +5,7 @@ for it, else MPEG-4, and each frame has its own time: a sequence with gaps keeps
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
@@ -141,7 +141,8 @@ class VideoWriter:
     ) -> None:
         """Finish the file; after an error nothing is left."""
         if error is not None:
-            self._container.close()
+            with suppress(OSError, ValueError):  # a full disk refuses the end of the file too
+                self._container.close()
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
