@@ -66,7 +66,7 @@ def test_a_failed_case_is_one_coded_sentence_and_exit_1(tmp_path, scan, model):
     [
         (["nowhere", "--model", "BUNDLE"], "file-missing"),
         (["SCAN", "--model", "nothing-of-this-name"], "bundle-unknown"),
-        (["SCAN", "--model", "BUNDLE", "--engine", "openvino"], "dependency"),
+        (["SCAN", "--model", "BUNDLE", "--engine", "openvino"], "engine-missing"),
     ],
 )
 def test_what_stops_all_is_one_coded_sentence(tmp_path, scan, model, words, code):
