@@ -202,7 +202,7 @@ def test_identical_copies_are_dropped_and_different_ones_refused(series, volume)
     other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
     other.RescaleIntercept = 0
     other.save_as(series / "again" / "x0003.dcm")
-    with pytest.raises(DuplicateSlices, match=r"1 positions held twice, .* different images"):
+    with pytest.raises(DuplicateSlices, match=r"positions held twice, .* different images"):
         read_series(series)
 
 

@@ -71,21 +71,24 @@ def import_dataset(
     try:
         return open_dataset(raw, progress=progress)
     except DatasetError:
-        pairs = find_pairs(raw) if raw.is_dir() else ()
+        pairs = find_pairs(raw, progress=progress) if raw.is_dir() else ()
         if not pairs:
             raise
     return _described(raw, out, pairs, structures, progress)
 
 
-def find_pairs(root: Path) -> tuple[DicomPair, ...]:
+def find_pairs(root: Path, *, progress: Progress = SILENT) -> tuple[DicomPair, ...]:
     """All DICOM-SEG and RTSTRUCT files below a folder whose series is there too.
+
+    Args:
+        root: The folder.
+        progress: Told after each file that was looked at.
 
     Raises:
         DatasetError: If two of them belong to one series, or a series shares its folder.
         UnreadableFile: If a DICOM file is broken.
     """
-    files = [path for path in sorted(root.rglob("*")) if path.is_file() and is_dicom_file(path)]
-    label_files = [path for path in files if is_dicom_labels(path)]
+    label_files = _label_files(root, progress)
     if not label_files:
         return ()
     every = [one for one in find_series(root) if not one.is_localizer]
@@ -107,6 +110,17 @@ def find_pairs(root: Path) -> tuple[DicomPair, ...]:
         DicomPair(name, series, path, described_labels(path))
         for name, (series, path) in zip(names, found.values(), strict=True)
     )
+
+
+def _label_files(root: Path, progress: Progress) -> list[Path]:
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    found = []
+    with progress.task("looking for DICOM labels", len(files)) as task:
+        for path in files:
+            if is_dicom_file(path) and is_dicom_labels(path):
+                found.append(path)
+            task.advance()
+    return found
 
 
 def _require_own_folder(series: Series, every: Sequence[Series]) -> None:

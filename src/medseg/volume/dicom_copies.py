@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ConflictingFiles, DuplicateSlices
-from medseg.volume.dicom_pixels import read_pixels
+from medseg.types import AnyArray
+from medseg.volume.dicom_pixels import require_frame, stored_frames
 from medseg.volume.dicom_slices import Slice
 from medseg.volume.dicom_spacing import ROUNDING_MM
 from medseg.volume.remarks import Remark
@@ -39,16 +40,14 @@ def drop_copies(
     gaps = np.diff(along_mm)
     wide = float(np.median(gaps[gaps > ROUNDING_MM])) if (gaps > ROUNDING_MM).any() else 0.0
     limit = min(ROUNDING_MM, 0.1 * wide or ROUNDING_MM)
-    kept, dropped, different = [slices[0]], [], []
+    kept, dropped = [slices[0]], []
     for one, position, gap in zip(slices[1:], along_mm[1:], gaps, strict=True):
         if gap >= limit:
             kept.append(one)
         elif compared.same_image(kept[-1], one):
             dropped.append(one)
         else:
-            different.append((kept[-1], one, float(position)))
-    if different:
-        raise _duplicate(*different[0], len(different))
+            raise _duplicate(kept[-1], one, float(position), int((gaps < limit).sum()))
     return tuple(kept), _remarks(dropped)
 
 
@@ -75,21 +74,30 @@ def _same_place(a: Slice, b: Slice) -> bool:
 
 
 class _Compared:
-    """Compares images; files of many frames are compared as a whole, and once."""
+    """Compares images; a file of many frames is read once and not for each of them."""
 
     def __init__(self) -> None:
         self._files: dict[tuple[Path, Path], bool] = {}
+        self._frames: dict[Path, AnyArray] = {}
 
     def same_image(self, a: Slice, b: Slice) -> bool:
-        """Whether two slices lie at one place and hold the same real values."""
-        if not _same_place(a, b):
+        """Whether slices of two files lie at one place and hold the same real values."""
+        if not _same_place(a, b) or a.path == b.path:
             return False
         pair = (a.path, b.path)
         if pair not in self._files:
-            self._files[pair] = a.path != b.path and filecmp.cmp(*pair, shallow=False)
+            self._files[pair] = filecmp.cmp(*pair, shallow=False)
         if self._files[pair] and a.frame == b.frame:
             return True
-        return bool(np.array_equal(read_pixels((a,)), read_pixels((b,))))
+        self._frames = {path: self._frames[path] for path in pair if path in self._frames}
+        return bool(np.array_equal(self._values(a), self._values(b)))
+
+    def _values(self, one: Slice) -> AnyArray:
+        if one.path not in self._frames:
+            self._frames[one.path] = stored_frames(one)
+        require_frame(self._frames[one.path], one)
+        stored = self._frames[one.path][one.frame]
+        return np.asarray(stored * np.float64(one.slope) + one.intercept)
 
 
 def _duplicate(first: Slice, second: Slice, position_mm: float, count: int) -> DuplicateSlices:

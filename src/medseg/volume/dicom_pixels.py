@@ -52,12 +52,11 @@ def read_padded_pixels(slices: tuple[Slice, ...]) -> tuple[AnyArray, bool]:
     pixels = np.empty((len(slices), rows, columns), dtype=_first_type(slices))
     outside: list[Mask | None] = []
     k = 0
-    for path, group in groupby(slices, key=lambda one: one.path):
+    for _, group in groupby(slices, key=lambda one: one.path):
         images = tuple(group)
-        plain = images[0].plain
-        frames = _stored_frames(path) if plain is None else _read_plain(images[0], plain)
+        frames = stored_frames(images[0])
         for one in images:
-            _require_frame(frames, one)
+            require_frame(frames, one)
             stored = frames[one.frame]
             if pixels.dtype == np.int16 and not _fits_int16(stored, one):
                 pixels = pixels.astype(np.int32)
@@ -142,7 +141,16 @@ def _read_plain(one: Slice, plain: PlainPixels) -> AnyArray:
     return _without_upper_bits(values.reshape(plain.frames, rows, columns), plain.unused_bits)
 
 
-def _stored_frames(path: Any) -> AnyArray:
+def stored_frames(one: Slice) -> AnyArray:
+    """Stored values of all images of a slice's file, shape (frames, J, I).
+
+    Raises:
+        UndecodablePixels: As `read_padded_pixels`.
+    """
+    return _decoded(one.path) if one.plain is None else _read_plain(one, one.plain)
+
+
+def _decoded(path: Any) -> AnyArray:
     """Stored values of one file, shape (number of frames, J, I)."""
     try:
         dataset = pydicom.dcmread(path, force=True, specific_tags=_PIXEL_TAGS)
@@ -187,7 +195,12 @@ def _without_upper_bits(values: npt.NDArray[Any], unused: int) -> AnyArray:
     return np.asarray((values << unused) >> unused)
 
 
-def _require_frame(frames: AnyArray, one: Slice) -> None:
+def require_frame(frames: AnyArray, one: Slice) -> None:
+    """Pass if a file holds the image that its header announces.
+
+    Raises:
+        UndecodablePixels: If not.
+    """
     if one.frame >= len(frames) or frames.shape[1:] != one.size[::-1]:
         raise UndecodablePixels(
             "A DICOM file holds the pixels that its header announces.",
