@@ -1,16 +1,18 @@
 """Multi-frame DICOM as a sequence: values, pace, pixel sizes, and files that were cut."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import RLELossless
-from sequences import made_up_frames, write_cine
 
 from medseg.errors import BrokenFrame, UndecodablePixels, UnknownFormat, UnreadableFile
 from medseg.volume.dicom_frames import dicom_frames
 from medseg.volume.frames import pixels_of
+from sequences import made_up_frames, write_cine
 
 
 @pytest.mark.parametrize("syntax", [pydicom.uid.ExplicitVRLittleEndian, RLELossless])
@@ -28,6 +30,21 @@ def test_colours_are_rgb(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
     frames = dicom_frames(write_cine(tmp_path / "a.dcm", pixels, syntax=syntax))
     assert frames.channels == 3
     assert (np.stack([pixels_of(frame.read()) for frame in frames]) == pixels).all()
+
+
+def test_jpeg_colours_as_ultrasound_has_them(tmp_path: Path) -> None:
+    pixels = np.stack([made_up_frames(3), 255 - made_up_frames(3), made_up_frames(3) // 2], -1)
+    path = write_cine(tmp_path / "a.dcm", pixels, PhotometricInterpretation="YBR_FULL_422")
+    cine, stored = pydicom.dcmread(path), []
+    for frame in pixels:
+        Image.fromarray(frame).save(buffer := BytesIO(), "JPEG", quality=95)
+        stored.append(buffer.getvalue())
+    cine.PixelData = pydicom.encaps.encapsulate(stored)
+    cine["PixelData"].is_undefined_length = True
+    cine.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    cine.save_as(path)
+    found = np.stack([pixels_of(frame.read()) for frame in dicom_frames(path)]).astype(int)
+    assert np.abs(found - pixels).mean() < 4
 
 
 def test_grey_values_are_real_values(tmp_path: Path) -> None:

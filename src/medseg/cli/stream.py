@@ -29,7 +29,7 @@ def stream(
     ] = "auto",
     fps: Annotated[
         float | None,
-        typer.Option(min=0.1, max=1000, help="Frames a second [default: the source's, else 25]."),
+        typer.Option(min=0.5, max=1000, help="Frames a second [default: the source's, else 25]."),
     ] = None,
     live: Annotated[
         bool,
