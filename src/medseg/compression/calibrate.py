@@ -22,8 +22,8 @@ KEPT_BELOW_DB = 25.0
 _SAMPLE = 8192
 """Values of a tensor that are kept of each patch."""
 
-_PROBED = 2
-"""Patches that sensitivity is measured on."""
+_PROBED, _PROBED_VALUES = 2, 1 << 20
+"""Patches that sensitivity is measured on; one of them where they have so many values."""
 
 FIRST, LAST = "it sees the image itself", "it gives the logits"
 """Why the first and the last layer stay float."""
@@ -106,7 +106,8 @@ def sensitive(
     Returns:
         Their names, each with the reason.
     """
-    probed = [torch.from_numpy(batch) for batch in patches[:_PROBED]]
+    few = bool(patches) and patches[0].size > _PROBED_VALUES
+    probed = [torch.from_numpy(batch) for batch in patches[: 1 if few else _PROBED]]
     found: dict[str, str] = {}
     with torch.inference_mode(), progress.task("Sensitivity of layers", len(grids)) as task:
         exact = [network(batch) for batch in probed]

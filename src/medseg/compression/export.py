@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,11 @@ if TYPE_CHECKING:
 MAX_DICE_LOSS = 0.005
 """Mean Dice may fall by so much."""
 
-_CHECKED, _CALIBRATED = 4, 32
-"""Patches that engines are compared on, and that INT8 is calibrated on."""
+_CHECKED, _CALIBRATED, _FEWEST = 4, 32, 8
+"""Patches that engines are compared on; that INT8 is calibrated on; and of large patches."""
+
+_CALIBRATED_VOXELS = 32 * 64**3
+"""Voxels of all patches that INT8 is calibrated on, about."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,10 @@ def _patches(
     settings: ExportSettings,
     progress: Progress,
 ) -> Patches:
-    count = _CALIBRATED if settings.precision == "int8" else _CHECKED
+    count = _CHECKED
+    if settings.precision == "int8":
+        enough = _CALIBRATED_VOXELS // prod(configuration.plan.patch_size)
+        count = min(_CALIBRATED, max(_FEWEST, enough))
     if trial is None:
         return made_up_patches(configuration, count)
     return real_patches(trial, configuration, count, progress=progress)
