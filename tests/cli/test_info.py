@@ -185,3 +185,23 @@ def test_a_bundle_shows_the_first_stage_of_a_cascade(tmp_path):
     assert "cascade, " in outcome.stdout
     assert "first stage, plan" in outcome.stdout
     assert "3d_low, " in outcome.stdout
+
+
+def test_a_bundle_shows_its_engines(tmp_path):
+    import medseg
+
+    box = next((Path(medseg.__file__).parent / "models").glob("*/bundle.json"))
+    (tmp_path / "bundle.json").write_bytes(box.read_bytes())
+    record = {"kind": "openvino", "precision": "int8", "patch_ms": 8.1, "torch_ms": 31.0,
+              "accuracy": {"dice": {"change": -0.0004}}}  # fmt: skip
+    for precision, accuracy in (("fp32", None), ("int8", record["accuracy"])):
+        (tmp_path / "openvino" / precision).mkdir(parents=True)
+        text = json.dumps(record | {"precision": precision, "accuracy": accuracy})
+        (tmp_path / "openvino" / precision / "engine.json").write_text(text)
+    shown = run("info", tmp_path).stdout
+    assert "openvino fp32: 8.1 ms a patch, torch 31 ms" in shown
+    assert "openvino int8: 8.1 ms a patch, torch 31 ms, Dice -0.0004" in shown
+    engines = as_json("info", tmp_path)["engines"]
+    assert [one["precision"] for one in engines] == ["fp32", "int8"]
+    (tmp_path / "openvino" / "int8" / "engine.json").write_text("{")
+    assert "error [bundle-corrupt]" in run("info", tmp_path).stderr

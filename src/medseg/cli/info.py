@@ -101,6 +101,11 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
             ("made", f"{made['created']} by medseg {made['medseg_version']}"),
             ("training", f"{made['steps']} steps, {made['seconds']:.0f} s, seed {made['seed']}"),
         ]
+        engines = [
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted(file.parent.glob("*/*/engine.json"))
+        ]
+        rows += [("engine", _engine(one)) for one in engines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptBundle(
             f"{file} must describe a bundle.",
@@ -108,7 +113,15 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
             cure="Copy the bundle again.",
         ) from error
     console.table(str(file.parent), ("", ""), rows)
-    return {"kind": "bundle", "path": str(file.parent), **facts}
+    return {"kind": "bundle", "path": str(file.parent), **facts, "engines": engines}
+
+
+def _engine(record: dict[str, Any]) -> str:
+    """An exported engine: its name, its time beside torch's when it was made, and its Dice."""
+    speed = f"{record['patch_ms']:.3g} ms a patch, torch {record['torch_ms']:.3g} ms"
+    accuracy = record["accuracy"]
+    dice = f", Dice {accuracy['dice']['change']:+.4f}" if accuracy else ""
+    return f"{record['kind']} {record['precision']}: {speed}{dice}"
 
 
 def _stage_rows(one: dict[str, Any]) -> list[tuple[str, str]]:
