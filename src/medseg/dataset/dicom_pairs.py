@@ -113,11 +113,13 @@ def find_pairs(root: Path, *, progress: Progress = SILENT) -> tuple[DicomPair, .
 
 
 def _label_files(root: Path, progress: Progress) -> list[Path]:
-    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and is_dicom_file(path)]
+    if not files:
+        return []
     found = []
     with progress.task("looking for DICOM labels", len(files)) as task:
         for path in files:
-            if is_dicom_file(path) and is_dicom_labels(path):
+            if is_dicom_labels(path):
                 found.append(path)
             task.advance()
     return found
