@@ -49,6 +49,17 @@ class Lookup:
         yield from reversed(slabs)
 
 
+@pytest.mark.parametrize("patch", [1, 7, 24])
+def test_nnu_net_s_weights_are_largest_at_half_a_window(patch):
+    impulse = np.zeros(patch)
+    impulse[patch // 2] = 1
+    expected = gaussian_filter(impulse, patch / 8, mode="constant", truncate=9)
+    found = gaussian(patch, WindowSpec(patch_size=(patch,) * 3, peak="voxel"))
+    np.testing.assert_allclose(found, expected / expected.max(), atol=1e-9)
+    middle = gaussian(patch, WindowSpec(patch_size=(patch,) * 3))
+    np.testing.assert_allclose(middle, middle[::-1])
+
+
 def smooth_logits(classes, size, *, seed=0):
     rng = np.random.default_rng(seed)
     return 40 * np.stack([gaussian_filter(rng.normal(size=size), 2) for _ in range(classes)])
@@ -61,7 +72,7 @@ def naive(image, network, spec, classes):
     padded = cut(image, tuple(-b for b in before), tuple(map(max, zip(grid, patch, strict=True))))
     weight = np.ones(())
     for p in patch:
-        weight = np.multiply.outer(weight, gaussian(p, spec.sigma_share))
+        weight = np.multiply.outer(weight, gaussian(p, spec))
     total, share = np.zeros((classes, *padded.shape[1:])), np.zeros(padded.shape[1:])
     starts = [positions(n, p, spec.overlap) for n, p in zip(padded.shape[1:], patch, strict=True)]
     for i in starts[0]:

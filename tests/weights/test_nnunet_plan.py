@@ -22,6 +22,7 @@ def test_all_of_a_plan_comes_from_nnu_net(tmp_path):
     assert (plan.config, plan.orientation) == ("3d_full", "RAS")
     assert plan.spacing_mm == (0.5, 1.0, 3.0), "its arrays are z, y, x"
     assert plan.patch_size == plan.window.patch_size == (24, 16, 8)
+    assert plan.window.peak == "voxel"
     assert plan.median_grid == (50, 40, 20)
     assert plan.normalisations == (
         ZScore(inside_nonzero=True),

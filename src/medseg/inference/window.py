@@ -312,7 +312,7 @@ def spans(size: int, patch: int, spec: WindowSpec) -> tuple[Span, ...]:
         patch: Voxels of the window.
         spec: Overlap and width of the Gaussian.
     """
-    padded, weight = max(size, patch), gaussian(patch, spec.sigma_share)
+    padded, weight = max(size, patch), gaussian(patch, spec)
     starts = positions(padded, patch, spec.overlap)
     total = np.zeros(padded)
     for start in starts:
@@ -332,9 +332,10 @@ def positions(size: int, patch: int, overlap: float) -> tuple[int, ...]:
     return tuple(round(free * n / steps) for n in range(steps + 1)) if steps else (0,)
 
 
-def gaussian(patch: int, sigma_share: float) -> npt.NDArray[np.float64]:
-    """Weight of each voxel of a window along one axis, 1 in its middle, shape (patch,)."""
-    away = (np.arange(patch) - (patch - 1) / 2) / (sigma_share * patch)
+def gaussian(patch: int, spec: WindowSpec) -> npt.NDArray[np.float64]:
+    """Weight of each voxel of a window along one axis, 1 at its peak, shape (patch,)."""
+    peak = patch // 2 if spec.peak == "voxel" else (patch - 1) / 2
+    away = (np.arange(patch) - peak) / (spec.sigma_share * patch)
     return np.asarray(np.exp(-0.5 * away**2))
 
 

@@ -33,6 +33,8 @@ class WindowSpec(BaseModel):
         patch_size: Voxels of a window along I, J, K (K = 1 for a 2D network).
         overlap: Share of a window that the next one covers again.
         sigma_share: Standard deviation of the Gaussian weight, as a share of the window.
+        peak: Where the weight is largest: in the middle of the window, or as in nnU-Net at the voxel
+            whose index is half the window's size, which lies half a voxel further if that is even.
     """
 
     model_config = FROZEN
@@ -40,6 +42,9 @@ class WindowSpec(BaseModel):
     patch_size: tuple[int, int, int]
     overlap: float = Field(default=0.5, ge=0, lt=1)
     sigma_share: float = Field(default=0.125, gt=0)
+    peak: Literal["middle", "voxel"] = Field(
+        default="middle", exclude_if=lambda one: one == "middle"
+    )
 
 
 Preset = Literal["m", "l", "xl"]

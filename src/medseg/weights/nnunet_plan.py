@@ -116,6 +116,7 @@ def nnunet_plan(nnunet: NNUNet, spec: NetworkSpec, orientation: str | None) -> P
         int(settings.get("batch_size", 2)),
         mirror_axes=tuple(spec.dims - 1 - axis for axis in axes),
     )
+    training["window"] = training["window"].model_copy(update={"peak": "voxel"})
     structures = _structures(nnunet.dataset)
     training["loss"] = LossSpec(
         kind="dice_bce" if "regions" in structures else "dice_ce",
