@@ -31,6 +31,7 @@ class Provenance(BaseModel):
         validation_cases: Cases that the figures in `metrics` were measured on.
         started_from: Name and first digits of the SHA-256 of the bundle whose weights it started
             from; empty for weights that were drawn.
+        taught_by: The same of the bundle that taught it (`medseg distill`); empty for none.
     """
 
     model_config = FROZEN
@@ -49,6 +50,7 @@ class Provenance(BaseModel):
     training_cases: tuple[str, ...] = ()
     validation_cases: tuple[str, ...] = ()
     started_from: str = ""
+    taught_by: str = Field(default="", exclude_if=lambda one: not one)
 
 
 class FirstStageFile(BaseModel):

@@ -11,6 +11,7 @@ from medseg.cli import (
     convert_weights,
     dataset,
     demo,
+    distill,
     evaluate,
     export,
     import_nnunet,
@@ -65,6 +66,7 @@ app.command("predict")(predict.predict)
 app.command("stream")(stream.stream)
 app.command("export")(export.export)
 app.command("quantize")(quantize.quantize)
+app.command("distill")(distill.distill)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("view")(view.view)

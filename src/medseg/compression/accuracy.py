@@ -49,7 +49,7 @@ def compared(
                 data.description, case
             )  # fmt: skip
             one, other = (
-                _scores(predictor.predict(volume).label_map, reference, data.bundle.labels)
+                scores_of(predictor.predict(volume).label_map, reference, data.bundle.labels)
                 for predictor in (exact, engine)
             )
             rows.append((*_means(one, other), *_distances(one, other)))
@@ -88,7 +88,7 @@ def require_small_loss(accuracy: Accuracy, most: float, *, name: str) -> None:
         )
 
 
-def _scores(mask: LabelMap, reference: LabelMap, labels: Labels) -> Sequence[LabelScores]:
+def scores_of(mask: LabelMap, reference: LabelMap, labels: Labels) -> Sequence[LabelScores]:
     """Scores of each structure; voxels that nobody judged are background in both."""
     known = [label.value for label in labels]
     truth = reference.reoriented(mask.geometry.orientation).array

@@ -13,9 +13,10 @@ from medseg.dataset.plan import Config, Plan
 from medseg.errors import PlanError, TrainingError
 from medseg.progress import Progress
 from medseg.training.cascade import with_first_stage
-from medseg.training.prepare import Run, plan_on, prepare
+from medseg.training.guide import Guide
+from medseg.training.prepare import Run, Split, plan_on, prepare
 from medseg.training.probe import Machine, choose_device, probe_machine
-from medseg.training.run import RunFolder, RunRecord
+from medseg.training.run import RunFolder, RunRecord, RunSettings
 from medseg.training.schedule import Clock
 
 
@@ -26,6 +27,8 @@ def prepare_all(
     *,
     plan: Plan | None,
     start: Bundle | None,
+    guide: Guide | None = None,
+    splits: tuple[Split, ...] = (),
     clock: Clock,
     command: str,
     progress: Progress,
@@ -48,7 +51,8 @@ def prepare_all(
 
     if not record.settings.compare:
         run = prepare(
-            folder, record, description, plan=plan, start=start, machine=machine,
+            folder, record, description, plan=plan, start=start, guide=guide, splits=splits,
+            machine=machine,
             fingerprint=fingerprint, clock=clock, command=command, progress=progress,
         )  # fmt: skip
         return _together((run,), record, clock, fingerprint)
@@ -68,6 +72,20 @@ def prepare_all(
         for config, plan in plans.items()
     ]  # fmt: skip
     return _together(tuple(runs), record, clock, fingerprint)
+
+
+def require_teachable(settings: RunSettings) -> None:
+    """Pass if a teacher can sit beside such a training: one configuration, in one process.
+
+    Raises:
+        TrainingError: If it cannot.
+    """
+    if settings.compare or len(settings.folds) > 1 or settings.devices > 1:
+        raise TrainingError(
+            "A teacher teaches one network in one process.",
+            received=f"{settings.networks} networks on {settings.devices} devices",
+            cure="Distil one network at a time, on one device.",
+        )
 
 
 def _together(

@@ -16,11 +16,13 @@ from medseg.dataset.plan import Plan
 from medseg.networks.start import fresh_tensors
 from medseg.progress import SILENT, Progress
 from medseg.training.cascade import refining
-from medseg.training.configs import prepare_all
+from medseg.training.configs import prepare_all, require_teachable
 from medseg.training.folds import train_folds
 from medseg.training.followers import leading
+from medseg.training.guide import Guide
 from medseg.training.log import Tracker
 from medseg.training.outcome import finish, steps_of
+from medseg.training.prepare import Split
 from medseg.training.run import RunFolder, RunSettings
 from medseg.training.schedule import Clock, command_clock
 from medseg.training.team import Place
@@ -33,6 +35,8 @@ def train(
     *,
     plan: Plan | None = None,
     start: Bundle | None = None,
+    guide: Guide | None = None,
+    splits: tuple[Split, ...] = (),
     resume: bool = False,
     clock: Clock | None = None,
     trackers: tuple[Tracker, ...] = (),
@@ -48,6 +52,8 @@ def train(
         settings: How long, which folds, where.
         plan: A plan to use instead of making one.
         start: A bundle of the same kind of network, whose weights are started from.
+        guide: Whoever teaches the network besides the labels.
+        splits: Who trains and who judges, where that does not follow from the settings.
         resume: Whether to go on with the run that is there.
         clock: Seconds of the command; starts now by default.
         trackers: Servers that keep curves.
@@ -63,10 +69,16 @@ def train(
         CannotWrite: If the folder cannot be written.
     """
     run_folder = RunFolder(folder)
+    if guide is not None:
+        require_teachable(settings)
     if start is not None and plan is not None:
         fresh_tensors(plan.network, start.plan.network)
     record = run_folder.open(
-        settings, description, resume=resume, started_from=start.identity if start else ""
+        settings,
+        description,
+        resume=resume,
+        started_from=start.identity if start else "",
+        taught_by=guide.identity if guide else "",
     )
     if run_folder.is_finished:
         progress.note("This run is finished already.")
@@ -77,6 +89,8 @@ def train(
         description,
         plan=plan,
         start=start,
+        guide=guide,
+        splits=splits,
         clock=clock or command_clock(),
         command=command,
         progress=progress,

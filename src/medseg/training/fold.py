@@ -149,6 +149,7 @@ def _train_network(
         team=team,
         gpu=gpu,
         start=run.start_of(split),
+        guide=run.guide,
     )
     path = run.folder.checkpoint(split.fold)
     past = _restore(learner, path)

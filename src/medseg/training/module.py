@@ -18,6 +18,7 @@ from medseg.networks.start import Start
 from medseg.specs import RecipeSpec
 from medseg.training.batch_dice import BatchOverlap
 from medseg.training.data import Batch
+from medseg.training.guide import LESSON, Guide, Lesson, without_lesson
 from medseg.training.muon import Muon
 from medseg.training.team import ALONE, Health, Team
 
@@ -63,6 +64,7 @@ class Learner:
         team: The processes that learn with this one.
         gpu: Which GPU.
         start: Weights to start from, instead of those that the seed gives.
+        guide: Whose lesson is learned besides the labels.
 
     Attributes:
         overlap: Counts how well a batch was segmented.
@@ -78,6 +80,7 @@ class Learner:
         team: Team = ALONE,
         gpu: int = 0,
         start: Start | None = None,
+        guide: Guide | None = None,
     ) -> None:
         self._recipe, self._team = plan.recipe, team
         devices: int | list[int] = [gpu] if device == "cuda" else 1
@@ -87,8 +90,11 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build(plan.network)
+            self._lesson: Lesson | None = guide.lesson(network, plan) if guide else None
         if start is not None:
             start.fill(network, plan.network)
+        if self._lesson is not None:
+            network.add_module(LESSON, self._lesson)
         self._network = network.train().to(self._fabric.device)
         self._optimizer = build_optimizer(self._network, plan.recipe, scaled=precision == "fp16")
         self._module, self._stepper = self._fabric.setup(self._network, self._optimizer)
@@ -179,10 +185,13 @@ class Learner:
         cut = zip(image.chunk(self.parts), labels.chunk(self.parts), strict=True)
         for part, truth in cut:
             outputs = self._module(part)
+            finer = outputs[0] if isinstance(outputs, tuple) else outputs
             share = self._loss(outputs, truth) * (len(part) / whole)
+            if self._lesson is not None:
+                share = share + self._lesson(part, finer, truth) * (len(part) / whole)
             self._fabric.backward(share)
             loss += share.detach()
-            finest.append((outputs[0] if isinstance(outputs, tuple) else outputs).detach())
+            finest.append(finer.detach())
         return loss, torch.cat(finest) if len(finest) > 1 else finest[0]
 
     def _add_up(self, loss: Tensor) -> None:
@@ -200,7 +209,11 @@ class Learner:
         kept = dict(self._network.state_dict())
         if self._recipe.ema_decay > 0:
             kept.update(self._average)
-        return {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
+        return {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in kept.items()
+            if without_lesson(name)
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, by name."""

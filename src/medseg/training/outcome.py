@@ -32,6 +32,7 @@ from medseg.training.validation import mean_dice, volume_ranges_ml
 
 HELD_OUT, TRAINED_ON = "cases that were held out", "training cases, for want of others"
 SEEN_BEFORE = "cases that the bundle it started from may have seen"
+SEEN_BY_TEACHER = "cases that the teacher may have seen"
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +192,7 @@ def _provenance(
         training_cases=_seen(run, folds),
         validation_cases=tuple(one.case for one in judgements),
         started_from=run.start.identity if run.start is not None else "",
+        taught_by=run.guide.identity if run.guide is not None else "",
     )
 
 
@@ -253,7 +255,9 @@ def _kept_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _measured_on(run: Run, folds: Sequence[FoldOutcome]) -> str:
     if not all(fold.split.is_held_out for fold in folds):
         return TRAINED_ON
-    return SEEN_BEFORE if run.has_seen_validation else HELD_OUT
+    if run.has_seen_validation:
+        return SEEN_BEFORE
+    return SEEN_BY_TEACHER if run.teacher_has_seen_validation else HELD_OUT
 
 
 def _fold_metrics(fold: FoldOutcome, name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from medseg.bundle import Bundle
+from medseg.bundle import Bundle, Provenance
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.fingerprint import Fingerprint
 from medseg.dataset.folds import (
@@ -25,6 +25,7 @@ from medseg.specs import Budget
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.first_stage import FirstStage
 from medseg.training.footprint import peak_memory_gb
+from medseg.training.guide import Guide
 from medseg.training.module import Precision
 from medseg.training.pace import plan_by_steps
 from medseg.training.probe import Machine, choose_precision, take_step
@@ -71,6 +72,7 @@ class Run:
         before: The first stage of a cascade, ready to train; None where there is none, or no more.
         first_stage: What the first stage of a cascade left; None until it is trained.
         prepared_gb: Most memory that this process held until the cases were prepared.
+        guide: Whoever teaches the networks besides the labels; None for nobody.
     """
 
     folder: RunFolder
@@ -88,6 +90,7 @@ class Run:
     prepared_gb: float = 0.0
     before: "Run | None" = None
     first_stage: FirstStage | None = None
+    guide: Guide | None = None
 
     @property
     def name(self) -> str:
@@ -97,10 +100,18 @@ class Run:
     @property
     def has_seen_validation(self) -> bool:
         """Whether the bundle that it starts from was trained on a case that judges."""
-        if self.start is None or self.start.provenance.data_name != self.description.name:
-            return False
-        seen = set(self.start.provenance.training_cases)
-        return any(seen & set(split.validation) for split in self.splits)
+        return self.start is not None and self._is_known_to(self.start.provenance)
+
+    @property
+    def teacher_has_seen_validation(self) -> bool:
+        """Whether whoever teaches it was trained on a case that judges."""
+        return self.guide is not None and self._is_known_to(self.guide.origin)
+
+    def _is_known_to(self, origin: Provenance) -> bool:
+        seen = set(origin.training_cases)
+        return origin.data_name == self.description.name and any(
+            seen & set(split.validation) for split in self.splits
+        )
 
     def start_of(self, split: Split) -> Start | None:
         """The weights that the network of a fold starts from: one member for each, in turn."""
@@ -117,6 +128,7 @@ def prepare(
     *,
     plan: Plan | None,
     start: Bundle | None = None,
+    guide: Guide | None = None,
     splits: tuple[Split, ...] = (),
     machine: Machine,
     fingerprint: Callable[[], Fingerprint],
@@ -132,6 +144,7 @@ def prepare(
         description: The data set.
         plan: A plan to use instead of making one.
         start: A bundle whose weights the networks start from.
+        guide: Whoever teaches the networks besides the labels.
         splits: Who trains and who judges, where that does not follow from what was asked for.
         machine: Where it trains.
         fingerprint: Takes that of the data set.
@@ -157,11 +170,13 @@ def prepare(
     )
     run = Run(
         folder, settings, description, splits, plan, store, machine, precision, clock, command,
-        progress, start, prepared_gb,
+        progress, start, prepared_gb, guide=guide,
     )  # fmt: skip
     if run.has_seen_validation:
         progress.note("The bundle it starts from may have trained on cases that judge: Dice may be "
                       "too high.")  # fmt: skip
+    if run.teacher_has_seen_validation:
+        progress.note("The teacher has seen cases that judge: Dice may be too high.")
     return run
 
 

@@ -89,6 +89,7 @@ class RunRecord(BaseModel):
         precision: The arithmetic that was chosen; None before it was.
         precision_why: Why, as one sentence.
         started_from: The bundle whose weights it starts from; empty for none.
+        taught_by: The bundle that teaches it; empty for none.
         left_out: Configurations that were to be compared and do not fit the data.
         folds_at_once: How many folds are trained at the same time; None before it was decided.
     """
@@ -101,6 +102,7 @@ class RunRecord(BaseModel):
     precision: Precision | None = None
     precision_why: str = ""
     started_from: str = ""
+    taught_by: str = ""
     left_out: tuple[Config, ...] = ()
     folds_at_once: int | None = None
 
@@ -158,6 +160,7 @@ class RunFolder:
         *,
         resume: bool,
         started_from: str = "",
+        taught_by: str = "",
     ) -> RunRecord:
         """Begin a run here, or go on with the one that is here.
 
@@ -166,6 +169,7 @@ class RunFolder:
             description: The data set.
             resume: Whether to go on.
             started_from: The bundle whose weights it starts from; empty for none.
+            taught_by: The bundle that teaches it; empty for none.
 
         Raises:
             TrainingError: If another run is here and it is not to be resumed.
@@ -177,6 +181,7 @@ class RunFolder:
             dataset=description.name,
             cases_hash=hashlib.sha256(ids.encode()).hexdigest(),
             started_from=started_from,
+            taught_by=taught_by,
         )
         if resume:
             return self._resumed(asked)
@@ -256,6 +261,7 @@ def _differences(found: RunRecord, asked: RunRecord) -> list[str]:
     def facts(record: RunRecord) -> dict[str, Any]:
         cases = {"data set": record.dataset, "cases": record.cases_hash[:12]}
         cases["start"] = record.started_from or "drawn weights"
+        cases["teacher"] = record.taught_by or "nobody"
         kind = "time" if record.settings.seconds else "epochs"
         return record.settings.model_dump(exclude={"seconds", "devices"}) | cases | {"budget": kind}
 
