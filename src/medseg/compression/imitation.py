@@ -89,8 +89,9 @@ def feature_distance(
     Returns:
         Between 0 (same directions) and 2; 0 where no voxel counts.
     """
-    cosine = F.cosine_similarity(student.float(), teacher.detach().float(), dim=1, eps=1e-6)
-    return torch.where(inside, 1 - cosine, 0).sum() / inside.sum().clamp(min=1)
+    ours, theirs = (one.movedim(1, -1)[inside].float() for one in (student, teacher.detach()))
+    cosine = F.cosine_similarity(ours, theirs, dim=1, eps=1e-6)
+    return (1 - cosine).sum() / max(1, len(cosine))
 
 
 def beside_boundary(labels: Labels) -> Bool[Tensor, "B ..."]:
