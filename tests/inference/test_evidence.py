@@ -32,7 +32,7 @@ def logits():
 
 def test_it_is_the_log_probability_from_a_depth_upwards(logits):
     large = np.random.default_rng(0).normal(0, 30, (2, 7, 90, 50, 41)).astype(np.float32)
-    expected = np.clip(1 + log_softmax(large, axis=1) / 16, 0, None)
+    expected = np.clip(1 + log_softmax(large, axis=1) / EXACT_DEPTH, 0, None)
     np.testing.assert_allclose(evidence_of(large), expected, atol=1e-5)
     assert (expected == 0).any()
 
@@ -60,6 +60,13 @@ def test_one_that_is_sure_outweighs_one_that_doubts_by_more_than_probabilities_s
     found = back(sum(opinions) / 3)[:, 0, 0, 0]
     assert found == pytest.approx(softmax((first + second + third) / 3), rel=1e-4)
     assert found[0] > 0.5 > np.exp([first, second, third]).mean(axis=0)[0]
+
+
+def test_opinions_that_are_far_apart_are_weighed_whole():
+    """One is sure by 40, the other by 20 of the opposite: cut at 20, neither would win."""
+    one, other = np.array([20.0, -20.0]), np.array([-12.0, 8.0])
+    mean = sum(evidence_of(logits.reshape(1, 2, 1, 1, 1)) for logits in (one, other)) / 2
+    assert back(mean)[:, 0, 0, 0] == pytest.approx(softmax((one + other) / 2), rel=1e-3)
 
 
 def test_an_empty_slot_stays_empty_and_the_others_share_its_voxel():
