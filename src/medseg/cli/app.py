@@ -6,6 +6,7 @@ import typer
 
 import medseg
 from medseg.cli import (
+    bench,
     compare,
     convert,
     convert_weights,
@@ -67,6 +68,7 @@ app.command("stream")(stream.stream)
 app.command("export")(export.export)
 app.command("quantize")(quantize.quantize)
 app.command("distill")(distill.distill)
+app.command("bench")(bench.bench)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("view")(view.view)
