@@ -1,6 +1,5 @@
 """What a student is asked to imitate: the logits of its teacher, and its features in structures."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field
