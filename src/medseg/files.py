@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,21 +29,18 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         CannotWrite: If the folder or file cannot be written, or the disk is full.
     """
-    with _write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=".partial-", suffix="".join(path.suffixes[-2:]), dir=path.parent
-        )
-        os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path, "".join(path.suffixes[-2:]))
     try:
         with _write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(mode=0o600, exist_ok=False)
             yield temporary
             _flush(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -54,11 +52,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         CannotWrite: If the folder cannot be written, or the disk is full.
     """
-    with _write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
+    temporary = _beside(path)
     try:
         with _write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir(mode=0o700)
             yield temporary
             temporary.chmod(0o755)
             if path.exists():
@@ -70,6 +68,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path, suffix: str = "") -> Path:
+    """A temporary name in the same folder, known before an interrupt could leave anything there."""
+    return path.with_name(f".partial-{secrets.token_hex(4)}{suffix}")
 
 
 def write_text(path: Path, text: str) -> None:
