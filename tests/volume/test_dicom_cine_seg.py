@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from sequences import made_up_frames, write_cine
 
 from medseg.errors import InvalidSegmentation
 from medseg.volume.dicom_cine_seg import CineSegmentation
 from medseg.volume.labels import Label
+from sequences import made_up_frames, write_cine
 
 LABELS = (Label(value=2, name="wall"), Label(value=5, name="lumen"))
 

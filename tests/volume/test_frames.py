@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sequences import made_up_frames, write_cine, write_pictures
 
 from medseg.errors import BrokenFrame, MissingPath, UnknownFormat
 from medseg.volume.frames import frame_of, open_frames, pixels_of
 from medseg.volume.io import read_volume
+from sequences import made_up_frames, write_cine, write_pictures
 
 
 def test_pictures_follow_each_other_by_the_numbers_in_their_names(tmp_path: Path) -> None:

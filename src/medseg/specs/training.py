@@ -33,8 +33,8 @@ class WindowSpec(BaseModel):
         patch_size: Voxels of a window along I, J, K (K = 1 for a 2D network).
         overlap: Share of a window that the next one covers again.
         sigma_share: Standard deviation of the Gaussian weight, as a share of the window.
-        peak: Where the weight is largest: in the middle of the window, or as in nnU-Net at the voxel
-            whose index is half the window's size, which lies half a voxel further if that is even.
+        peak: Where the weight is largest: in the middle of the window, or as in nnU-Net at the
+            voxel whose index is half the size, which lies half a voxel further if that is even.
     """
 
     model_config = FROZEN
