@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from medseg.report.plots.figures import as_svg
 
@@ -49,7 +49,9 @@ def _draw(models: Sequence[Priced]) -> Figure:
             one.name, (one.ms, one.dice), xytext=(6, 6), textcoords="offset points", fontsize=10
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.25, y=0.25)
     axes.set_xlabel("milliseconds a patch")
     axes.set_ylabel("Dice")
