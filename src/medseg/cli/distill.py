@@ -3,13 +3,13 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.console import Console, reporting
 from medseg.cli.durations import seconds_of
-from medseg.cli.training_options import Precision
+from medseg.cli.training_options import Device, Precision, Resume, Seed
 
 if TYPE_CHECKING:
     from medseg.compression.distill import Distilled
@@ -65,14 +65,10 @@ def distill(
         typer.Option("--quantize", help="Then quantise the student to INT8; on top of the budget."),
     ] = False,
     cases: Annotated[int, typer.Option(min=1, help="Whole cases that judge, at most.")] = 24,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = (
-        "auto"
-    ),
+    device: Device = "auto",
     precision: Precision = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that lies in --out.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    resume: Resume = False,
+    seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Distil a bundle into a smaller network, beside the same network without a teacher."""

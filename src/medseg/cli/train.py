@@ -10,7 +10,7 @@ import typer
 from medseg.cli.console import EXIT_FAILED, Console, reporting
 from medseg.cli.durations import seconds_of
 from medseg.cli.processes import torchrun_place
-from medseg.cli.training_options import Configs, Precision, Preset, StopEarly
+from medseg.cli.training_options import Configs, Device, Precision, Preset, Resume, Seed, StopEarly
 
 if TYPE_CHECKING:
     from medseg.bundle import Bundle
@@ -46,14 +46,10 @@ def train(
     folds: Annotated[
         str, typer.Option(help='Folds of five: "0,1" or "all"; without, one network.')
     ] = "",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = (
-        "auto"
-    ),
+    device: Device = "auto",
     precision: Precision = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that lies in --out.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    resume: Resume = False,
+    seed: Seed = 0,
     plan: Annotated[Path | None, typer.Option(help="A plan.json to use.")] = None,
     start_from: Annotated[
         str | None,

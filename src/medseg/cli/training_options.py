@@ -30,6 +30,9 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option("--precision", help="Arithmetic; auto times a few steps."),
 ]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run that lies in --out.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 StopEarly = Annotated[
     bool,
     typer.Option(

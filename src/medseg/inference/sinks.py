@@ -1,9 +1,10 @@
 """Where the masks of a sequence go: a video with an overlay, a folder of PNGs, or a DICOM-SEG."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from medseg.bundle import Bundle
 from medseg.errors import CannotWrite, InvalidSegmentation, UnknownFormat
@@ -13,6 +14,9 @@ from medseg.volume.geometry import picture_geometry
 from medseg.volume.io import write_label_map
 from medseg.volume.video import VIDEO_SUFFIXES, VideoWriter
 from medseg.volume.volume import LabelMap
+
+if TYPE_CHECKING:
+    from medseg.volume.dicom_cine_seg import CineSegmentation
 
 Output = Literal["video", "png", "dicom-seg"]
 
@@ -37,7 +41,7 @@ class Finished:
 
 
 class Sink(Protocol):
-    """Takes what is finished; a context manager, at whose end all files are whole.
+    """Takes what is finished.
 
     Attributes:
         wants_pictures: Whether frames shall be drawn for it.
@@ -47,19 +51,6 @@ class Sink(Protocol):
 
     def add(self, finished: Finished) -> None:
         """Take a frame."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish; after an error nothing half is left."""
         ...
 
 
@@ -79,19 +70,6 @@ class OverlayVideo:
         """Write a frame at its time."""
         if finished.picture is not None:
             self._writer.add(finished.picture, finished.number)
-
-    def __enter__(self) -> Self:
-        self._writer.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the video."""
-        self._writer.__exit__(kind, error, trace)
 
 
 class MaskFolder:
@@ -122,61 +100,22 @@ class MaskFolder:
         path = self._folder / f"{finished.name}.png"
         write_label_map(LabelMap(mask.array, place, mask.labels, mask.source), path)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """All masks are written; each one is whole."""
-
 
 class MaskSegmentation:
     """One multi-frame DICOM-SEG.
 
     Args:
-        path: Where it shall be.
-        frames: The sequence, a DICOM file.
-        bundle: What makes the masks.
-
-    Raises:
-        InvalidSegmentation: If the sequence is no DICOM file.
+        writer: Writes it.
     """
 
     wants_pictures = False
 
-    def __init__(self, path: Path, frames: Frames, bundle: Bundle) -> None:
-        if frames.format != "dicom":
-            raise InvalidSegmentation(
-                "A DICOM-SEG refers to the DICOM file that it was made from.",
-                received=f"{frames.path.name}, no DICOM",
-                cure="Write a video (.mp4) or a folder of masks.",
-            )
-        from medseg.volume.dicom_cine_seg import CineSegmentation  # highdicom is slow to load
-
-        version = bundle.weights_sha256[:16] or "unsaved"
-        self._writer = CineSegmentation(
-            path, frames.path, bundle.labels, algorithm=bundle.name, version=version
-        )
+    def __init__(self, writer: "CineSegmentation") -> None:
+        self._writer = writer
 
     def add(self, finished: Finished) -> None:
         """Keep a mask."""
         self._writer.add(finished.label_map.array[..., 0].T, finished.number)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Write the file."""
-        self._writer.__exit__(kind, error, trace)
 
 
 def output_of(out: Path) -> Output:
@@ -204,8 +143,11 @@ def report_path(out: Path, output: Output) -> Path:
     return out / REPORT_FILE if output == "png" else out.with_name(f"{out.stem}.{REPORT_FILE}")
 
 
-def open_sink(out: Path, output: Output, frames: Frames, bundle: Bundle, *, fps: float) -> Sink:
-    """Make ready to write.
+@contextmanager
+def open_sink(
+    out: Path, output: Output, frames: Frames, bundle: Bundle, *, fps: float
+) -> Iterator[Sink]:
+    """A block that writes masks; its files are whole at the end, and none is half after an error.
 
     Args:
         out: The file or folder.
@@ -221,9 +163,30 @@ def open_sink(out: Path, output: Output, frames: Frames, bundle: Bundle, *, fps:
     """
     match output:
         case "video":
-            writer = VideoWriter(out, fps=fps, columns=frames.columns, rows=frames.rows)
-            return OverlayVideo(writer)
+            with VideoWriter(out, fps=fps, columns=frames.columns, rows=frames.rows) as video:
+                yield OverlayVideo(video)
         case "png":
-            return MaskFolder(out)
+            yield MaskFolder(out)
         case "dicom-seg":
-            return MaskSegmentation(out, frames, bundle)
+            with _segmentation(out, frames, bundle) as segmentation:
+                yield MaskSegmentation(segmentation)
+
+
+def _segmentation(path: Path, frames: Frames, bundle: Bundle) -> "CineSegmentation":
+    """What writes the DICOM-SEG of a sequence.
+
+    Raises:
+        InvalidSegmentation: If the sequence is no DICOM file.
+    """
+    if frames.format != "dicom":
+        raise InvalidSegmentation(
+            "A DICOM-SEG refers to the DICOM file that it was made from.",
+            received=f"{frames.path.name}, no DICOM",
+            cure="Write a video (.mp4) or a folder of masks.",
+        )
+    from medseg.volume.dicom_cine_seg import CineSegmentation  # highdicom is slow to load
+
+    version = bundle.weights_sha256[:16] or "unsaved"
+    return CineSegmentation(
+        path, frames.path, bundle.labels, algorithm=bundle.name, version=version
+    )

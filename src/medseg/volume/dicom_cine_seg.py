@@ -9,16 +9,15 @@ import highdicom as hd
 import numpy as np
 import pydicom
 from highdicom.seg import SegmentationTypeValues
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from medseg.errors import InvalidSegmentation
 from medseg.files import atomic_file
 from medseg.types import IntArray
-from medseg.volume.dicom_seg import describe_segments
+from medseg.volume.dicom_seg import describe_segments, made_by
 from medseg.volume.dicom_source import source_header
 from medseg.volume.labels import Labels
 
-_SERIES_NUMBER = 9000
 _SEGMENT_NUMBER, _SEGMENT_GROUP = 0x0062000B, 0x0062000A
 _TEMPORAL_POSITION, _FRAME_CONTENT = 0x00209128, 0x00209111
 
@@ -111,17 +110,8 @@ class CineSegmentation:
                 pixel_array=np.zeros(self._size, np.uint8),
                 segmentation_type=SegmentationTypeValues.BINARY,
                 segment_descriptions=describe_segments(self._labels, algorithm, version),
-                series_instance_uid=generate_uid(prefix=None),
-                series_number=_SERIES_NUMBER,
-                sop_instance_uid=generate_uid(prefix=None),
-                instance_number=1,
-                manufacturer="medseg",
-                manufacturer_model_name=algorithm,
-                software_versions=version,
-                device_serial_number="none",
-                content_label="SEGMENTATION",
+                **made_by(algorithm, version),
                 content_description=f"{what} {self._header.get('Modality') or 'frames'}",
-                series_description=f"Segmentation by {algorithm}"[:64],
                 transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=False,
             )

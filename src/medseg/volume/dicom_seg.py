@@ -102,18 +102,9 @@ def write_segmentation(
             pixel_array=_in_source_order(numbers, stack),
             segmentation_type=SegmentationTypeValues[kind.upper()],
             segment_descriptions=describe_segments(label_map.labels, algorithm, version),
-            series_instance_uid=generate_uid(prefix=None),
-            series_number=_SERIES_NUMBER,
-            sop_instance_uid=generate_uid(prefix=None),
-            instance_number=1,
-            manufacturer="medseg",
-            manufacturer_model_name=algorithm,
-            software_versions=version,
-            device_serial_number="none",
+            **made_by(algorithm, version),
             fractional_type=SegmentationFractionalTypeValues.OCCUPANCY,
-            content_label="SEGMENTATION",
             content_description=f"{'Segmentation' if numbers.any() else NOTHING} {what}"[:64],
-            series_description=f"Segmentation by {algorithm}"[:64],
             transfer_syntax_uid=RLELossless if kind == "labelmap" else ExplicitVRLittleEndian,
             omit_empty_frames=bool(numbers.any()) and not gaps,
         )
@@ -128,6 +119,27 @@ def write_segmentation(
         ) from error
     with atomic_file(path) as temporary:
         segmentation.save_as(temporary)
+
+
+def made_by(algorithm: str, version: str) -> dict[str, Any]:
+    """What every DICOM-SEG of ours says of itself, as highdicom's arguments: a new series.
+
+    Args:
+        algorithm: Name of what made the masks.
+        version: Its version.
+    """
+    return {
+        "series_instance_uid": generate_uid(prefix=None),
+        "series_number": _SERIES_NUMBER,
+        "series_description": f"Segmentation by {algorithm}"[:64],
+        "sop_instance_uid": generate_uid(prefix=None),
+        "instance_number": 1,
+        "manufacturer": "medseg",
+        "manufacturer_model_name": algorithm,
+        "software_versions": version,
+        "device_serial_number": "none",
+        "content_label": "SEGMENTATION",
+    }
 
 
 def _kept(numbers: IntArray, segmentation: Any, stack: Stack) -> npt.NDArray[np.bool_]:
