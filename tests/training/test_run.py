@@ -5,9 +5,10 @@ from pydantic import ValidationError
 
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.fingerprint import take_fingerprint
-from medseg.dataset.plan import make_plan
-from medseg.errors import CannotResume
+from medseg.dataset.plan import Plan, make_plan, save_plan
+from medseg.errors import CannotResume, PlanError
 from medseg.specs import Budget
+from medseg.training.crossval import train
 from medseg.training.run import RunFolder, RunSettings, arch_of
 
 
@@ -47,6 +48,33 @@ def test_other_settings_are_refused_on_resume(
     folder.open(settings, blobs, resume=False)
     with pytest.raises(CannotResume, match=words):
         folder.open(settings.model_copy(update=changed), blobs, resume=True)
+
+
+@pytest.mark.parametrize("folds", [(), (0, 1)])
+def test_a_run_that_was_refused_before_its_plan_leaves_room_for_another(
+    blobs: DatasetDescription, tmp_path: Path, folds: tuple[int, ...]
+) -> None:
+    out = tmp_path / "run"
+    refused = RunSettings(epochs=1, config="cascade", folds=folds, device="cpu")
+    with pytest.raises(PlanError, match="no 3d_low that it could refine"):
+        train(blobs, out, refused)
+    assert not out.exists()
+    (out / "kept").mkdir(parents=True)
+    with pytest.raises(PlanError, match="no 3d_low that it could refine"):
+        train(blobs, out, refused)
+    assert [path.name for path in out.iterdir()] == ["kept"]
+
+
+def test_a_run_with_a_plan_is_not_given_up(
+    blobs: DatasetDescription, plan: Plan, tmp_path: Path
+) -> None:
+    settings = RunSettings(epochs=1)
+    folder = RunFolder(tmp_path)
+    folder.open(settings, blobs, resume=False)
+    save_plan(plan, folder.plan)
+    folder.give_up(settings)
+    assert folder.record.is_file()
+    assert folder.plan.is_file()
 
 
 def test_other_data_are_refused_on_resume(blobs: DatasetDescription, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from medseg.bundle import Bundle, load_bundle
 from medseg.dataset.cascade import TRAININGS
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.plan import Plan
+from medseg.errors import MedsegError
 from medseg.networks.start import fresh_tensors
 from medseg.progress import SILENT, Progress
 from medseg.training.cascade import refining
@@ -83,18 +84,22 @@ def train(
     if run_folder.is_finished:
         progress.note("This run is finished already.")
         return load_bundle(run_folder.bundle)
-    runs = prepare_all(
-        run_folder,
-        record,
-        description,
-        plan=plan,
-        start=start,
-        guide=guide,
-        splits=splits,
-        clock=clock or command_clock(),
-        command=command,
-        progress=progress,
-    )
+    try:
+        runs = prepare_all(
+            run_folder,
+            record,
+            description,
+            plan=plan,
+            start=start,
+            guide=guide,
+            splits=splits,
+            clock=clock or command_clock(),
+            command=command,
+            progress=progress,
+        )
+    except MedsegError:
+        run_folder.give_up(settings)
+        raise
     with leading(place, settings.devices, device=runs[0].machine.device) as team:
         trainings = sum(TRAININGS if run.before else 1 for run in runs)
         runs = tuple(refining(run, trainings, team) for run in runs)

@@ -1,5 +1,6 @@
 """The folder of a run: who it belongs to, and whether a training may begin or go on there."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -186,20 +187,33 @@ class RunFolder:
         if resume:
             return self._resumed(asked)
         _require_known(settings.arch)
+        there = self._there(settings)
+        if there:
+            raise TrainingError(
+                f"A run has a folder of its own; {self.path} holds one already.",
+                received=", ".join(path.name for path in there),
+                cure="Choose another --out, or go on with that run: --resume.",
+            )
+        self.save(asked)
+        return asked
+
+    def give_up(self, settings: RunSettings) -> None:
+        """Take back a run that was refused before it had a plan, so that another can begin here."""
+        there = self._there(settings)
+        if set(there) <= {self.record, self.folds}:
+            for path in there:
+                path.unlink()
+            with contextlib.suppress(OSError):  # it holds something else
+                self.path.rmdir()
+
+    def _there(self, settings: RunSettings) -> list[Path]:
+        """What a run of these settings leaves, as far as it is here."""
         ours = (
             self.record, self.plan, self.folds, self.store, self.bundle, self.metrics, self.masks,
             self.judged, self.first_stage.path,
             *(self.path / config for config in settings.compare),
         )  # fmt: skip
-        there = [path.name for path in ours if path.exists()]
-        if there:
-            raise TrainingError(
-                f"A run has a folder of its own; {self.path} holds one already.",
-                received=", ".join(there),
-                cure="Choose another --out, or go on with that run: --resume.",
-            )
-        self.save(asked)
-        return asked
+        return [path for path in ours if path.exists()]
 
     def _resumed(self, asked: RunRecord) -> RunRecord:
         if not self.record.is_file():

@@ -176,7 +176,8 @@ def _damaged(path: Path, error: Exception) -> UnreadableFile:
     elif isinstance(error, pickle.UnpicklingError):
         received = "bytes that break off, or were never written by torch"
     else:
-        received = " ".join(str(error).split())[:160] or type(error).__name__
+        first, *_ = " ".join(str(error).split()).split(". ")
+        received = first[:160] or type(error).__name__
     return UnreadableFile(
         f"{path.name} is a whole checkpoint of torch, safetensors or numpy.",
         received=received,
