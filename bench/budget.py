@@ -1,7 +1,9 @@
 """What is the Dice after a budget of wall time? By the commands that a user types.
 
 Cases of four folds are trained on by `medseg train --budget`, those of the fifth are predicted by
-`medseg predict` and scored. Nobody else should use the machine meanwhile: the budget is wall time.
+`medseg predict` and scored. Nobody else should use the machine meanwhile: the budget is wall time. Where
+that cannot be had, `--busy-cores` makes training read a clock of processor time (peers/core_clock.py):
+1.87 is what a training keeps busy of two cores.
 
     python bench/budget.py ../shared/data/Task04_Hippocampus --minutes 15 --fold 4
 """
@@ -30,9 +32,12 @@ from peers.unseen import Unseen, score
 RESAMPLES = 10_000
 
 
-def medseg(*words: object) -> float:
+def medseg(*words: object, busy_cores: float | None = None) -> float:
     """Run a command; its wall seconds."""
-    command = [sys.executable, "-m", "medseg", *map(str, words)]
+    program = ["-m", "medseg"]
+    if busy_cores is not None:
+        program = [str(Path(__file__).parent / "peers" / "core_clock.py"), str(busy_cores)]
+    command = [sys.executable, *program, *map(str, words)]
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -48,12 +53,19 @@ def with_interval(values: Sequence[float]) -> str:
     return f"{numbers.mean():.4f} ({low:.4f} to {high:.4f})"
 
 
-def train(described: DatasetDescription, unseen: Sequence[str], minutes: float, out: Path) -> None:
+def train(
+    described: DatasetDescription,
+    unseen: Sequence[str],
+    minutes: float,
+    out: Path,
+    busy_cores: float | None,
+) -> None:
     """Train on all other cases and predict the unseen ones, without and with mirrors."""
     kept = tuple(case for case in described.cases if case.id not in set(unseen))
     folder = out / "described"
     save_description(described.model_copy(update={"cases": kept, "unlabelled": ()}), folder)
-    seconds = medseg("train", folder, "--out", out / "run", "--budget", f"{60 * minutes:g}s")
+    words = ("train", folder, "--out", out / "run", "--budget", f"{60 * minutes:g}s")
+    seconds = medseg(*words, busy_cores=busy_cores)
     facts = json.loads((out / "run" / "bundle" / "bundle.json").read_text())["provenance"]
     print(f"{minutes:g} min: ended after {seconds:.1f} s, {facts['steps']} steps", flush=True)
     images = [path for name in unseen for path in described.case(name).images]
@@ -75,6 +87,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, nargs="?", default=default)
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 15.0, 60.0])
     parser.add_argument("--fold", type=int, choices=range(5), default=4, help="the unseen cases")
+    parser.add_argument("--busy-cores", type=float, help="the clock is processor time / this")
     parser.add_argument("--out", type=Path, help="folder to keep; a temporary one by default")
     options = parser.parse_args()
     described = open_dataset(options.dataset)
@@ -91,7 +104,7 @@ def main() -> None:
         for minutes in options.minutes:
             out = (options.out or Path(temporary)) / f"{minutes:g}"
             out.mkdir(parents=True)
-            train(described, unseen, minutes, out)
+            train(described, unseen, minutes, out, options.busy_cores)
             for mirrors in ("", "--tta"):
                 found = score(described, unseen, out / f"masks{mirrors}")
                 rows.append(line(minutes, mirrors, found))

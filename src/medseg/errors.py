@@ -44,6 +44,19 @@
     - LostProcess            one of several processes that train together came to its end
   + EvaluationError          predictions and references that cannot be compared
     - MissingPredictions     references without a prediction, and no word about what they count
+  + ServiceError             the service cannot do what was asked of it
+    - InvalidSettings        settings that contradict each other, or a database that is not there
+    - NotAllowed             nobody who may do this: no key, a wrong one, or not the role
+    - TooLarge               more bytes, pixels, files or jobs than the service takes
+    - BadUpload              a request that is not what its content type says
+    - NotHeld                no such study, job, result or model
+    - NoRule                 a series that no rule sends to a model
+    - JobFailed              an attempt that took too long or too much memory, or was cancelled
+    - Undelivered            a destination that did not accept a result
+  + ContinualError           data and models that cannot be kept right
+    - VersionError           data without a version, or a version or remote that is not there
+    - DriftError             nothing to compare with, or too few cases to say anything
+    - LoopError              a step of the loop that cannot be taken, or not in this order
   + MemoryTooSmall           a case, or the program alone, needs more memory than it may take
   + MissingDependency        an optional package is not installed
   + NetworkUnavailable       a download could not be made or did not match its checksum
@@ -335,6 +348,84 @@ class MissingPredictions(EvaluationError):
     """References have no prediction, and nothing was said about what they count."""
 
     code = "evaluation-missing"
+
+
+class ServiceError(MedsegError):
+    """The service cannot do what was asked of it."""
+
+    code = "service"
+
+
+class InvalidSettings(ServiceError):
+    """Settings that contradict each other, or a database that is not there."""
+
+    code = "service-settings"
+
+
+class NotAllowed(ServiceError):
+    """Nobody who may do this: no key, a wrong one, or not the role."""
+
+    code = "service-not-allowed"
+
+
+class TooLarge(ServiceError):
+    """More bytes, pixels, files or jobs than the service takes."""
+
+    code = "service-too-large"
+
+
+class BadUpload(ServiceError):
+    """A request that is not what its content type says."""
+
+    code = "service-upload"
+
+
+class NotHeld(ServiceError):
+    """There is no such study, job, result or model."""
+
+    code = "service-not-held"
+
+
+class NoRule(ServiceError):
+    """No rule sends this series to a model."""
+
+    code = "service-no-rule"
+
+
+class JobFailed(ServiceError):
+    """An attempt took too long or too much memory, or was cancelled."""
+
+    code = "service-job"
+
+
+class Undelivered(ServiceError):
+    """A destination did not accept a result."""
+
+    code = "service-undelivered"
+
+
+class ContinualError(MedsegError):
+    """Data and models that cannot be kept right."""
+
+    code = "continual"
+
+
+class VersionError(ContinualError):
+    """Data without a version, or a version or remote that is not there."""
+
+    code = "continual-version"
+
+
+class DriftError(ContinualError):
+    """Nothing to compare with, or too few cases to say anything."""
+
+    code = "continual-drift"
+
+
+class LoopError(ContinualError):
+    """A step of the loop that cannot be taken, or not in this order."""
+
+    code = "continual-loop"
 
 
 class MemoryTooSmall(MedsegError):
