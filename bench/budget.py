@@ -1,9 +1,9 @@
 """What is the Dice after a budget of wall time? By the commands that a user types.
 
 Cases of four folds are trained on by `medseg train --budget`, those of the fifth are predicted by
-`medseg predict` and scored. Nobody else should use the machine meanwhile: the budget is wall time. Where
-that cannot be had, `--busy-cores` makes training read a clock of processor time (peers/core_clock.py):
-1.87 is what a training keeps busy of two cores.
+`medseg predict` and scored. Nobody else should use the machine meanwhile: the budget is wall time.
+Where that cannot be had, `--busy-cores` gives training a clock of processor time
+(peers/core_clock.py): a training keeps 1.87 of two cores busy.
 
     python bench/budget.py ../shared/data/Task04_Hippocampus --minutes 15 --fold 4
 """
