@@ -17,7 +17,7 @@ FLOORS = {
     "space": 2,
     "dataset": 3,
     "transforms": 4, "networks": 4, "losses": 4,
-    "bundle": 5, "bundle_file": 5, "card": 5, "models": 5,
+    "bundle": 5, "bundle_file": 5, "bundle_folder": 5, "card": 5, "models": 5,
     "inference": 6, "weights": 6,
     "training": 7, "report": 7,
     "compression": 8, "continual": 8, "search": 8, "federated": 8,
@@ -25,7 +25,8 @@ FLOORS = {
 }  # fmt: skip
 
 SAME_FLOOR = {("cli", "service"), ("files", "errors"), ("allocator", "errors"),
-              ("bundle", "bundle_file"),
+              ("bundle", "bundle_file"), ("bundle", "bundle_folder"),
+              ("bundle_folder", "bundle_file"),
               ("bundle", "card"), ("card", "bundle")}  # fmt: skip
 NEVER = {("transforms", "volume"), ("networks", "dataset"), ("networks", "volume"),
          ("networks", "space"), ("losses", "dataset"), ("losses", "volume"), ("losses", "space"),

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from medseg import bundle as room
 from medseg.bundle import (
     Bundle,
     Configuration,
@@ -148,7 +147,7 @@ def test_folder_of_a_run_stands_for_its_bundle(bundle: Bundle, tmp_path: Path) -
 def test_bundles_in_the_box_are_found_by_name(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "BUILTIN_FOLDER", tmp_path)
+    monkeypatch.setattr("medseg.bundle_folder.BUILTIN_FOLDER", tmp_path)
     save_bundle(bundle, tmp_path / "blobs-mr")
     assert builtin_bundles() == ("blobs-mr",)
     assert load_bundle("blobs-mr").name == "blobs-mr"
@@ -158,7 +157,7 @@ def test_bundles_in_the_box_are_found_by_name(
 def test_unknown_name_lists_the_known_ones(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "BUILTIN_FOLDER", tmp_path)
+    monkeypatch.setattr("medseg.bundle_folder.BUILTIN_FOLDER", tmp_path)
     save_bundle(bundle, tmp_path / "blobs-mr")
     with pytest.raises(UnknownBundle, match="Known names: blobs-mr"):
         load_bundle("spleen-ct")

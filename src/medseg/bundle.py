@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -32,9 +31,18 @@ from medseg.bundle_file import (
     Provenance,
     WeightsDtype,
 )
+from medseg.bundle_folder import (
+    BUILTIN_FOLDER,
+    DESCRIPTION_FILE,
+    builtin_bundles,
+    corrupt_bundle,
+    find_bundle,
+    is_in_the_box,
+    read_description,
+)
 from medseg.card import model_card
 from medseg.dataset.plan import Plan
-from medseg.errors import BundleError, CorruptBundle, UnknownBundle
+from medseg.errors import BundleError, CorruptBundle
 from medseg.files import atomic_folder
 from medseg.networks.build import build
 from medseg.networks.network import Network
@@ -42,6 +50,8 @@ from medseg.specs.postprocess import PostprocessSpec
 from medseg.volume.labels import Labels
 
 __all__ = [
+    "BUILTIN_FOLDER",
+    "DESCRIPTION_FILE",
     "Bundle",
     "Configuration",
     "Provenance",
@@ -53,10 +63,7 @@ __all__ = [
     "save_bundle",
 ]
 
-DESCRIPTION_FILE, WEIGHTS_FILE, CARD_FILE = "bundle.json", "weights.safetensors", "model_card.md"
-
-BUILTIN_FOLDER = Path(__file__).parent / "models"
-"""Where the bundles in the box lie."""
+WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "model_card.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +179,7 @@ class Bundle:
     @property
     def name(self) -> str:
         """Name in the box, or the name of its data set."""
-        if self.folder is not None and self.folder.parent == BUILTIN_FOLDER:
+        if self.folder is not None and is_in_the_box(self.folder):
             return self.folder.name
         return self.plan.dataset
 
@@ -238,8 +245,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         UnknownBundle: If there is no bundle of this name or at this place.
         CorruptBundle: If the weights or the description changed after they were written.
     """
-    folder = _find(name_or_path)
-    description = _read_description(folder)
+    folder = find_bundle(name_or_path)
+    description = read_description(folder)
     weights = _read_weights(folder, description)
     described: tuple[BundleFile | FurtherFile, ...] = (description, *description.further)
     count = sum(one.members + (one.first_stage.members if one.first_stage else 0)
@@ -259,12 +266,6 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         folder=folder,
         weights_sha256=description.weights_sha256,
     )
-
-
-def builtin_bundles() -> tuple[str, ...]:
-    """Names of the bundles in the box."""
-    found = BUILTIN_FOLDER.glob(f"*/{DESCRIPTION_FILE}")
-    return tuple(sorted(path.parent.name for path in found))
 
 
 def build_member(bundle: Bundle, n: int = 0) -> Network:
@@ -320,39 +321,19 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return (kept.to(dtype) if kept.is_floating_point() else kept).contiguous().clone()
 
 
-def _find(name_or_path: str | Path) -> Path:
-    given = Path(name_or_path)
-    for folder in (given, given / "bundle", BUILTIN_FOLDER / str(name_or_path)):
-        if (folder / DESCRIPTION_FILE).is_file():
-            return folder
-    known = ", ".join(builtin_bundles()) or "none in the box"
-    raise UnknownBundle(
-        "A model is the name of a bundle in the box, a bundle's folder or the folder of a run.",
-        received=str(name_or_path),
-        cure=f"Known names: {known}.",
-    )
-
-
-def _read_description(folder: Path) -> BundleFile:
-    try:
-        return BundleFile.model_validate_json((folder / DESCRIPTION_FILE).read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise _corrupt(folder, f"{DESCRIPTION_FILE}, {place}: {first['msg']}") from error
-
-
 def _read_weights(folder: Path, description: BundleFile) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
-        raise _corrupt(folder, f"no {WEIGHTS_FILE}")
+        raise corrupt_bundle(folder, f"no {WEIGHTS_FILE}")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
-        raise _corrupt(folder, f"{WEIGHTS_FILE} with another SHA-256 than {DESCRIPTION_FILE} says")
+        raise corrupt_bundle(
+            folder, f"{WEIGHTS_FILE} with another SHA-256 than {DESCRIPTION_FILE} says"
+        )
     try:
         return load_tensors(content)
     except SafetensorError as error:
-        raise _corrupt(folder, str(error)) from error
+        raise corrupt_bundle(folder, str(error)) from error
 
 
 def _split_members(
@@ -363,16 +344,8 @@ def _split_members(
         n, _, name = key.partition(".")
         tensor = weights[key]
         if n not in members:
-            raise _corrupt(folder, f"weights {key!r} of none of its {count} networks")
+            raise corrupt_bundle(folder, f"weights {key!r} of none of its {count} networks")
         if not bool(tensor.isfinite().all()):
-            raise _corrupt(folder, f"weights {key!r} that are no finite numbers")
+            raise corrupt_bundle(folder, f"weights {key!r} that are no finite numbers")
         members[n][name] = tensor.float() if tensor.is_floating_point() else tensor
     return tuple(members.values())
-
-
-def _corrupt(folder: Path, received: str) -> CorruptBundle:
-    return CorruptBundle(
-        f"A bundle is read as it was written; {folder} is not.",
-        received=received,
-        cure="Copy the bundle again from its source, or train it again.",
-    )
