@@ -1,4 +1,4 @@
-"""One name for a result: what went in, which bundle, which options. All else follows from it."""
+"""One name for a result: what went in, which bundle, which options. Its UIDs follow from it."""
 
 import hashlib
 import json
@@ -18,14 +18,3 @@ def key_of(input_digest: str, bundle_digest: str, options: Mapping[str, Any]) ->
         [input_digest, bundle_digest, dict(options)], sort_keys=True, separators=(",", ":")
     )
     return hashlib.sha256(words.encode()).hexdigest()
-
-
-def uid_of(key: str, what: str) -> str:
-    """A UID that follows from a key (PS3.5, B.2: "2.25." and 128 bits of a UUID).
-
-    Args:
-        key: Of the result.
-        what: Which of its UIDs.
-    """
-    bits = hashlib.sha256(f"{key} {what}".encode()).digest()[:16]
-    return f"2.25.{int.from_bytes(bits, 'big')}"

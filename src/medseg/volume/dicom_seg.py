@@ -21,13 +21,14 @@ from highdicom.seg import (
     SegmentDescription,
 )
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from medseg.errors import InvalidSegmentation, LabelError
 from medseg.files import atomic_file
 from medseg.types import IntArray
 from medseg.volume.dicom import Series, stack_series
 from medseg.volume.dicom_guard import understood
+from medseg.volume.dicom_identity import uid_for
 from medseg.volume.dicom_seg_frames import SegFile, invalid_segmentation, read_seg_file
 from medseg.volume.dicom_seg_gaps import frames_within, has_inner_gap, keep_frames
 from medseg.volume.dicom_source import (
@@ -65,6 +66,7 @@ def write_segmentation(
     algorithm: str,
     version: str,
     kind: SegType = "binary",
+    identity: str = "",
 ) -> None:
     """Write a DICOM-SEG whose frames lie on the planes of the source series.
 
@@ -78,6 +80,7 @@ def write_segmentation(
         algorithm: Name of what made the segmentation, such as "hippocampus-mr".
         version: Its version.
         kind: How masks are stored.
+        identity: What its UIDs follow from; see `uid_for`.
 
     Raises:
         DifferentSpace: If the label map does not lie on the voxels of the series.
@@ -101,8 +104,10 @@ def write_segmentation(
             source_images=source_headers(stack),
             pixel_array=_in_source_order(numbers, stack),
             segmentation_type=SegmentationTypeValues[kind.upper()],
-            segment_descriptions=describe_segments(label_map.labels, algorithm, version),
-            **made_by(algorithm, version),
+            segment_descriptions=describe_segments(
+                label_map.labels, algorithm, version, identity=identity
+            ),
+            **made_by(algorithm, version, identity=identity),
             fractional_type=SegmentationFractionalTypeValues.OCCUPANCY,
             content_description=f"{'Segmentation' if numbers.any() else NOTHING} {what}"[:64],
             transfer_syntax_uid=RLELossless if kind == "labelmap" else ExplicitVRLittleEndian,
@@ -121,18 +126,19 @@ def write_segmentation(
         segmentation.save_as(temporary)
 
 
-def made_by(algorithm: str, version: str) -> dict[str, Any]:
+def made_by(algorithm: str, version: str, *, identity: str = "") -> dict[str, Any]:
     """What every DICOM-SEG of ours says of itself, as highdicom's arguments: a new series.
 
     Args:
         algorithm: Name of what made the masks.
         version: Its version.
+        identity: What its UIDs follow from; see `uid_for`.
     """
     return {
-        "series_instance_uid": generate_uid(prefix=None),
+        "series_instance_uid": uid_for(identity, "series"),
         "series_number": _SERIES_NUMBER,
         "series_description": f"Segmentation by {algorithm}"[:64],
-        "sop_instance_uid": generate_uid(prefix=None),
+        "sop_instance_uid": uid_for(identity, "instance"),
         "instance_number": 1,
         "manufacturer": "medseg",
         "manufacturer_model_name": algorithm,
@@ -236,7 +242,9 @@ def _in_source_order(planes: IntArray, stack: Stack) -> npt.NDArray[Any]:
     return planes
 
 
-def describe_segments(labels: Labels, algorithm: str, version: str) -> list[SegmentDescription]:
+def describe_segments(
+    labels: Labels, algorithm: str, version: str, *, identity: str = ""
+) -> list[SegmentDescription]:
     """What DICOM says about each structure; segment n is the n-th label."""
     maker = hd.AlgorithmIdentificationSequence(
         name=algorithm, family=codes.DCM.ArtificialIntelligence, version=version
@@ -251,7 +259,7 @@ def describe_segments(labels: Labels, algorithm: str, version: str) -> list[Segm
             segmented_property_type=_coded(label.kind or DEFAULT_KIND),
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=maker,
-            tracking_uid=generate_uid(prefix=None),
+            tracking_uid=uid_for(identity, f"segment {number}"),
             tracking_id=label.name,
             display_color=hd.color.CIELabColor.from_rgb(red, green, blue),
         )

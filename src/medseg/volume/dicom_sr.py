@@ -7,11 +7,11 @@ from typing import Any
 import highdicom as hd
 import pydicom
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
 
 from medseg.errors import InvalidSegmentation
 from medseg.files import atomic_file
 from medseg.volume.dicom import Series, stack_series
+from medseg.volume.dicom_identity import uid_for
 from medseg.volume.dicom_source import source_headers
 
 _SERIES_NUMBER = 9002
@@ -35,6 +35,7 @@ def write_measurements(
     *,
     algorithm: str,
     version: str,
+    identity: str = "",
 ) -> None:
     """Write a Comprehensive 3D SR with one group of measurements for each segment.
 
@@ -48,6 +49,7 @@ def write_measurements(
         path: Where the file shall be.
         algorithm: Name of what made the segmentation.
         version: Its version.
+        identity: What its UIDs follow from; see `uid_for`.
 
     Raises:
         InvalidSegmentation: If the segmentation or the series lacks what a report refers to.
@@ -70,9 +72,9 @@ def write_measurements(
         document = hd.sr.Comprehensive3DSR(
             evidence=[seg, *source_headers(stack_series(series))],
             content=report[0],
-            series_instance_uid=generate_uid(prefix=None),
+            series_instance_uid=uid_for(identity, "report series"),
             series_number=_SERIES_NUMBER,
-            sop_instance_uid=generate_uid(prefix=None),
+            sop_instance_uid=uid_for(identity, "report"),
             instance_number=1,
             manufacturer="medseg",
             is_complete=True,
@@ -93,7 +95,7 @@ def write_measurements(
 def _observer(algorithm: str, version: str) -> Any:
     """The program as the observer; its identifier follows from its name and version."""
     device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=generate_uid(prefix=None, entropy_srcs=["medseg", algorithm, version]),
+        uid=uid_for(f"{algorithm} {version}", "observer"),
         name=algorithm,
         manufacturer_name="medseg",
         model_name=algorithm,
