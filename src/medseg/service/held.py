@@ -241,6 +241,23 @@ class Held:
         lines = sorted(f"{row['sop_uid']} {row['digest']}\n" for row in rows)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    def upload_of(self, digest: str) -> Path:
+        """Where an upload lies.
+
+        Raises:
+            NotHeld: If it is not held.
+        """
+        with self.database.reading() as connection:
+            found = connection.execute(select(uploads.c.path).where(uploads.c.digest == digest))
+            relative = found.scalar_one_or_none()
+        if relative is None:
+            raise NotHeld(
+                "A job is about an image that is held.",
+                received="the digest of no upload",
+                cure="Send it again.",
+            )
+        return self.data / str(relative)
+
     def path_of(self, row: dict[str, Any]) -> Path:
         """Where the file of a row of `instances` or `uploads` lies."""
         return self.data / str(row["path"])

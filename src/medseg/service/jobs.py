@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from medseg.errors import JobFailed, MedsegError, NotHeld, TooLarge
 from medseg.service.database import Database, deliveries, jobs, now, results
 from medseg.service.identity import key_of
+from medseg.service.work import Options
 
 State = Literal["queued", "running", "done", "failed", "dead", "cancelled"]
 Stage = Literal["receive", "assemble", "segment", "encode", "deliver"]
@@ -33,7 +34,7 @@ class Order:
         input_digest: SHA-256 of the series or of the upload.
         series_uid: The series; None for an upload.
         upload_digest: The upload; None for a series.
-        options: What else decides about the result, as JSON.
+        options: What else decides about the result.
         destinations: Names of where the result goes.
         rule: Name of the rule that made it; "by hand" where somebody asked for it.
         priority: Smaller ones come first.
@@ -46,7 +47,7 @@ class Order:
     input_digest: str
     series_uid: str | None = None
     upload_digest: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = Options()
     destinations: tuple[str, ...] = ()
     rule: str = "by hand"
     priority: int = DEFAULT_PRIORITY
@@ -55,7 +56,7 @@ class Order:
     @property
     def key(self) -> str:
         """The name of its result."""
-        return key_of(self.input_digest, self.bundle_digest, self.options)
+        return key_of(self.input_digest, self.bundle_digest, self.options.model_dump(mode="json"))
 
 
 class Jobs:
@@ -298,7 +299,7 @@ def _new(order: Order) -> dict[str, Any]:
         "model": order.model,
         "bundle_path": order.bundle_path,
         "bundle_digest": order.bundle_digest,
-        "options": dict(order.options),
+        "options": order.options.model_dump(mode="json"),
         "destinations": list(order.destinations),
         "rule": order.rule,
         "priority": order.priority,

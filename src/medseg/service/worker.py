@@ -1,0 +1,124 @@
+"""A worker slot: one DBOS executor that carries out one job at a time, under a name that it keeps.
+
+A slot that is killed and started again under its name takes up its own jobs. Slots of a machine
+that is lost are seen by their heartbeat, and another slot takes their jobs up.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from dbos import DBOS, DBOSPortableJSONSerializer
+
+from medseg.errors import InvalidSettings
+from medseg.service.attempt import Child
+from medseg.service.database import Database
+from medseg.service.heartbeat import beat, leave, take_lost
+from medseg.service.held import Held
+from medseg.service.jobs import Jobs
+from medseg.service.queue import APPLICATION, QUEUE, VERSION, queue_url
+from medseg.service.settings import Limits
+from medseg.service.workflow import Slot, register
+
+POLLING_SECONDS = 0.05
+"""How long a job waits for a slot that has nothing to do, at most."""
+
+BEAT_SECONDS = 2.0
+
+_log = logging.getLogger("medseg.service.worker")
+
+
+def default_slot(number: int = 0) -> str:
+    """Name of a slot of this machine."""
+    return f"{socket.gethostname()}-{number}"
+
+
+@contextlib.contextmanager
+def only_one(data: Path, slot: str) -> Iterator[None]:
+    """Hold the name of a slot: two living processes never share one.
+
+    Raises:
+        InvalidSettings: If another process has it.
+    """
+    folder = data / "slots"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", slot)
+    with (folder / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InvalidSettings(
+                "Each worker slot has a name of its own.",
+                received=f"{slot}, which another process has",
+                cure="Choose another name with --slot.",
+            ) from error
+        yield
+
+
+def run_worker(url: str, data: Path, slot: str, limits: Limits, stop: threading.Event) -> None:
+    """Carry out jobs until told to stop.
+
+    Args:
+        url: The service's database.
+        data: The data folder.
+        slot: Name that this slot keeps over restarts.
+        limits: Attempts, seconds, memory.
+        stop: Set to end; a job that runs is left to whoever comes next.
+
+    Raises:
+        InvalidSettings: If the database cannot be reached, or another process has the name.
+    """
+    with only_one(data, slot):
+        database = Database(url)
+        held, jobs = Held(database, data, limits), Jobs(database)
+        child = Child(limits.job_memory_bytes)
+        register(Slot(database, held, jobs, child, limits, data))
+        DBOS(
+            config={
+                "name": APPLICATION,
+                "system_database_url": queue_url(url),
+                "executor_id": slot,
+                "application_version": VERSION,
+                "serializer": DBOSPortableJSONSerializer(),
+                "log_level": "WARNING",
+            }
+        )
+        beat(database, slot)
+        child.start()
+        DBOS.launch()
+        DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_SECONDS)
+        try:
+            while not stop.wait(BEAT_SECONDS):
+                beat(database, slot)
+                lost = take_lost(database, slot)
+                if lost:
+                    _log.warning("worker.recovers", extra={"slots": len(lost)})
+                    DBOS._recover_pending_workflows(lost)
+        finally:
+            leave(database, slot)
+            child.kill()
+            DBOS.destroy(workflow_completion_timeout_sec=0)
+            database.close()
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, and that is set when the parent process is gone."""
+    stop = threading.Event()
+    parent = os.getppid()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            if os.getppid() != parent:
+                stop.set()
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+    return stop
