@@ -22,8 +22,8 @@ from traitlets.config import Config
 COMMANDS = (
     "", "demo", "info", "convert", "convert-weights", "import-nnunet", "dataset import",
     "dataset check", "dataset split", "dataset fetch", "dataset export", "networks", "plan",
-    "train", "predict", "stream", "export", "quantize", "distill", "bench", "evaluate", "compare",
-    "view", "report",
+    "train", "predict", "stream", "export", "quantize", "distill", "bench", "drift baseline",
+    "drift check", "drift watch", "select", "evaluate", "compare", "view", "report",
 )  # fmt: skip
 PLACE = "<!-- commands -->"
 LAYERS = re.compile(r"<!-- layers (\w+) -->")

@@ -13,6 +13,7 @@ from medseg.cli import (
     dataset,
     demo,
     distill,
+    drift,
     evaluate,
     export,
     import_nnunet,
@@ -22,6 +23,7 @@ from medseg.cli import (
     predict,
     quantize,
     report,
+    select,
     stream,
     train,
     view,
@@ -69,6 +71,8 @@ app.command("export")(export.export)
 app.command("quantize")(quantize.quantize)
 app.command("distill")(distill.distill)
 app.command("bench")(bench.bench)
+app.add_typer(drift.app, name="drift")
+app.command("select")(select.select)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("view")(view.view)
