@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from chromium import Chromium, needs_chromium, share_of_colour
 
+from chromium import Chromium, needs_chromium, share_of_colour
 from medseg.report.pages.case_page import write_case_report
 from medseg.report.pages.comparison_page import write_comparison_report
 from medseg.report.pages.evaluation_page import write_report

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from balls import ONE, TWO, image_of, two_structures
-from chromium import Chromium, needs_chromium, share_of_colour
 from PIL import Image
 
+from chromium import Chromium, needs_chromium, share_of_colour
 from medseg.errors import DifferentSpace, InvalidGeometry
 from medseg.report.scene.flat import flat_png, write_flat
 from medseg.volume.geometry import Geometry, picture_geometry

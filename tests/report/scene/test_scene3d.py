@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from balls import TWO, image_of, two_structures
-from chromium import Chromium, needs_chromium, share_of_colour
 
+from chromium import Chromium, needs_chromium, share_of_colour
 from medseg.errors import CannotWrite
 from medseg.report.scene.scene import make_scene
 from medseg.report.scene.scene3d import page_of, write_scene

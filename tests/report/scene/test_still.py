@@ -3,9 +3,9 @@ import io
 import numpy as np
 import pytest
 from balls import ball, two_structures
-from chromium import share_of_colour
 from PIL import Image
 
+from chromium import share_of_colour
 from medseg.report.scene.mesh import surfaces_of
 from medseg.report.scene.scene import Scene, make_scene
 from medseg.report.scene.still import render_png, scene_png

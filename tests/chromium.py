@@ -1,4 +1,4 @@
-"""A headless Chromium that tests look through: it opens a file, runs scripts, takes pictures."""
+"""A headless Chromium that tests look through: it opens pages, runs scripts, takes pictures."""
 
 import base64
 import fcntl
@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,12 +33,21 @@ _FLAGS = (
 class Chromium:
     """One window; requests that its page makes are counted.
 
+    Args:
+        profile: A folder of its own.
+        size: Of the window, in pixels.
+        dark: Whether the system prefers dark colours.
+        flags: More of the program's own options.
+
     Attributes:
         requests: Addresses that the page asked for beside itself, data addresses left out.
         complaints: What the page wrote as errors.
     """
 
-    def __init__(self, profile: Path, *, size: tuple[int, int], dark: bool = False) -> None:
+    def __init__(
+        self, profile: Path, *, size: tuple[int, int], dark: bool = False,
+        flags: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self._number, self._held = 0, b""
@@ -46,7 +56,7 @@ class Chromium:
         assert PROGRAM is not None
         self._process = subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", PROGRAM, *_FLAGS,
-             f"--user-data-dir={profile}"],
+             *flags, f"--user-data-dir={profile}"],
             pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         for end in (here[0], there[1], *ends):
@@ -86,7 +96,11 @@ class Chromium:
 
     def open(self, page: Path, *, until: str) -> None:
         """Open a file and wait until an expression of JavaScript is true."""
-        self._ask("Page.navigate", url=page.resolve().as_uri())
+        self.visit(page.resolve().as_uri(), until=until)
+
+    def visit(self, address: str, *, until: str) -> None:
+        """Open an address and wait until an expression of JavaScript is true."""
+        self._ask("Page.navigate", url=address)
         self.wait(until)
 
     def wait(self, until: str, *, seconds: float = 60) -> None:
@@ -119,6 +133,33 @@ class Chromium:
             self._ask(
                 "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons,
                 clickCount=1,
+            )  # fmt: skip
+
+    def press(self, key: str) -> None:
+        """Press a key, by its name in JavaScript ("Tab", "ArrowUp", "Enter", " ")."""
+        codes = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+                 "ArrowDown": 40}  # fmt: skip
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        for kind in ("keyDown", "keyUp"):
+            self._ask(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key.strip() or "Space",
+                windowsVirtualKeyCode=codes[key], text=text if kind == "keyDown" else "",
+            )  # fmt: skip
+
+    def choose(self, selector: str, paths: Sequence[Path]) -> None:
+        """Put files into an input, as its dialog does."""
+        root = self._ask("DOM.getDocument")["root"]["nodeId"]
+        node = self._ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        files = [str(path.resolve()) for path in paths]
+        self._ask("DOM.setFileInputFiles", nodeId=node, files=files)
+
+    def drop(self, paths: Sequence[Path], place: tuple[int, int]) -> None:
+        """Drop files or folders from the desktop."""
+        files = [str(path.resolve()) for path in paths]
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._ask(
+                "Input.dispatchDragEvent", type=kind, x=place[0], y=place[1],
+                data={"items": [], "files": files, "dragOperationsMask": 1},
             )  # fmt: skip
 
     def picture(self) -> np.ndarray:
