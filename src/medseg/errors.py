@@ -46,7 +46,8 @@
     - MissingPredictions     references without a prediction, and no word about what they count
   + ServiceError             the service cannot do what was asked of it
     - InvalidSettings        settings that contradict each other, or a database that is not there
-    - NotAllowed             nobody who may do this: no key, a wrong one, or not the role
+    - NotIdentified          no key or token, or one that is wrong, revoked or has run out
+    - NotAllowed             somebody who may not do this
     - TooLarge               more bytes, pixels, files or jobs than the service takes
     - BadUpload              a request that is not what its content type says
     - NotHeld                no such study, job, result or model
@@ -362,8 +363,14 @@ class InvalidSettings(ServiceError):
     code = "service-settings"
 
 
+class NotIdentified(ServiceError):
+    """No key or token came, or one that is wrong, was revoked or has run out."""
+
+    code = "service-not-identified"
+
+
 class NotAllowed(ServiceError):
-    """Nobody who may do this: no key, a wrong one, or not the role."""
+    """Somebody who may not do this."""
 
     code = "service-not-allowed"
 
