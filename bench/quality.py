@@ -1,70 +1,110 @@
-"""Does the estimate of quality order cases as their true Dice does?
+"""Is the Dice of a mask foretold without its reference, on images good and bad?
 
-Predicts the cases of a folder that the bundle has not seen, as they are and with two strengths of
-noise, and prints Spearman's rank correlation of estimate and Dice, and their mean difference.
+A bundle that has seen a third of the cases; a model fitted on another third, each case as it is and
+with worse copies; judged on 60 cases that neither has seen, half of them made worse. Beside it the
+expected Dice, which needs no fitting. Then the same for kinds of corruption that the model was not
+fitted on.
 
-    python bench/quality.py BUNDLE IMAGES LABELS
+    python bench/quality.py Task04_Hippocampus --keep FOLDER
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from medseg.bundle import load_bundle
-from medseg.inference.inputs import find_inputs
-from medseg.inference.predict import Predictor
-from medseg.volume.io import read_label_map
-from medseg.volume.volume import Volume
-
-NOISE = (0.0, 0.5, 1.2)
-"""Standard deviations of the added noise, in standard deviations of the image."""
-
-
-def dice(found: np.ndarray, true: np.ndarray) -> float:
-    return float(2 * (found & true).sum() / max(1, found.sum() + true.sum()))
+from medseg.continual.corruptions import CORRUPTIONS, corrupted
+from medseg.continual.drift_observation import DICE, Observation
+from medseg.continual.quality_calibration import COPIES, draws
+from medseg.dataset.importers import open_dataset
+from medseg.inference.quality_model import JudgedMask, QualityEvidence, fit_quality_model
+from medseg.volume.volume import LabelMap, Volume
+from watched import Looks, thirds, trained
 
 
-def measured(
-    predictor: Predictor, images: Path, labels: Path
-) -> Iterator[tuple[float, float, float]]:
-    """Noise, estimate and mean Dice of each unseen case."""
-    rng = np.random.default_rng(0)
-    seen = set(predictor.bundle.provenance.training_cases)
-    for case in find_inputs([images]):
-        if case.id in seen:
-            continue
-        volume = case.read()
-        true = read_label_map(labels / case.images[0].name)
-        for noise in NOISE:
-            array = volume.array + rng.normal(
-                0, noise * volume.array.std() or 1e-9, volume.array.shape
-            )
-            prediction = predictor.predict(
-                Volume(array.astype(np.float32), volume.geometry, volume.channel_names)
-            )
-            found = prediction.label_map
-            scores = [dice(found.mask(x), true.array == x.value) for x in found.labels]
-            yield noise, prediction.quality.score, float(np.mean(scores))
+def evidence_in(values: Mapping[str, float]) -> QualityEvidence:
+    """Values of an observation, as a model of quality takes them."""
+    mask = {n.removeprefix("mask."): v for n, v in values.items() if n.startswith("mask.")}
+    volumes = {
+        n.removeprefix("volume_ml."): v for n, v in mask.items() if n.startswith("volume_ml.")
+    }
+    features = {n: v for n, v in mask.items() if not n.startswith(("volume_ml.", "parts."))}
+    looks = {n.removeprefix("image."): v for n, v in values.items() if n.startswith("image.")}
+    return QualityEvidence(features, volumes, looks)
+
+
+def judged(case: str, seen: Observation, *, is_copy: bool = False) -> JudgedMask:
+    return JudgedMask(case, is_copy, evidence_in(seen.values), seen.values[DICE])
+
+
+def copies_of(looks: Looks, case: str, seed: int, count: int) -> list[tuple[str, JudgedMask]]:
+    """Worse copies of a case by their kind; each is looked at once and then kept."""
+    found = []
+    for kind, strength, one in draws(seed, count):
+        slug = f"{case}_copy_{kind.replace(' ', '-')}_{strength:.3f}_{one}"
+        pair = partial(_pair, looks, case, kind, strength, one)
+        seen = looks.at(slug, lambda pair=pair: pair()[0], lambda pair=pair: pair()[1])  # type: ignore[misc]
+        found.append((kind, judged(case, seen, is_copy=True)))
+    return found
+
+
+def _pair(
+    looks: Looks, case: str, kind: str, strength: float, seed: int
+) -> tuple[Volume, LabelMap | None]:
+    volume, reference = looks.volume(case), looks.reference(case)
+    return corrupted(volume, reference, kind, strength=strength, seed=seed)
+
+
+def line(name: str, foretold: Sequence[float], masks: Sequence[JudgedMask]) -> str:
+    true = np.array([mask.dice for mask in masks])
+    apart = np.array(foretold) - true
+    rho = spearmanr(foretold, true).statistic
+    return (
+        f"| {name} | {len(true)} | {true.mean():.3f} ({true.min():.2f} to {true.max():.2f}) | "
+        f"{rho:.2f} | {np.abs(apart).mean():.3f} | {apart.mean():+.3f} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle")
-    parser.add_argument("images", type=Path)
-    parser.add_argument("labels", type=Path)
-    options = parser.parse_args()
-    rows = np.array(
-        list(measured(Predictor(load_bundle(options.bundle)), options.images, options.labels))
-    )
-    print("noise  cases  Dice  estimate  Spearman  mean difference")
-    for name, part in [(f"{n}", rows[rows[:, 0] == n]) for n in NOISE] + [("all", rows)]:
-        rho = spearmanr(part[:, 1], part[:, 2])[0]
-        apart = np.abs(part[:, 1] - part[:, 2]).mean()
-        means = f"{part[:, 2].mean():.3f} {part[:, 1].mean():9.3f}"
-        print(f"{name:5} {len(part):6} {means} {rho:9.2f} {apart:10.3f}")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--keep", type=Path, required=True)
+    chosen = parser.parse_args()
+    described = open_dataset(chosen.data)
+    bundle, parts = trained(described, chosen.keep), thirds(described)
+    looks = Looks(bundle, described, chosen.keep)
+    plain = [judged(case, looks.plain(case)) for case in parts.known]
+    copies = [
+        one for n, case in enumerate(parts.known) for one in copies_of(looks, case, n, COPIES)
+    ]
+    model = fit_quality_model([*plain, *(mask for _, mask in copies)], weights_sha256="")
+    print(f"Fitted on {model.masks} masks of {model.cases} cases; left-out folds: mean error "
+          f"{model.error:.3f}, Spearman {model.correlation:.2f}.")  # fmt: skip
+    for name, weight in sorted(
+        zip(model.signs, model.weights, strict=True), key=lambda x: -abs(x[1])
+    ):
+        print(f"  {name:22} {weight:+.3f}")
+    order = np.random.default_rng(1).permutation(parts.new)
+    half = len(order) // 2
+    good = [judged(str(case), looks.plain(str(case))) for case in order[:half]]
+    bad = [copies_of(looks, str(case), 1000 + n, 1)[0] for n, case in enumerate(order[half:])]
+    worse = [mask for _, mask in bad]
+    print("| what foretells | masks | true Dice | Spearman | mean error | bias |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, masks in (("as they are", good), ("made worse", worse), ("both", good + worse)):
+        expected = [mask.evidence.features["expected_dice"] for mask in masks]
+        print(line(f"expected Dice, {name}", expected, masks))
+        print(line(f"**fitted**, {name}", [model.predict(m.evidence) for m in masks], masks))
+    for kind in CORRUPTIONS:
+        others = [mask for one, mask in copies if one != kind]
+        blind = fit_quality_model([*plain, *others], weights_sha256="")
+        unknown = [mask for one, mask in bad if one == kind]
+        if len(unknown) > 2:
+            told = [blind.predict(mask.evidence) for mask in unknown]
+            print(line(f"fitted without {kind}, on {kind}", told, unknown))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,10 @@ def predict(
         bool,
         typer.Option("--skip-air", help="Of a CT: windows of nothing but air are background."),
     ] = False,
+    foretell: Annotated[
+        bool,
+        typer.Option("--foretell", help="Also foretell Dice, if the bundle has a model for that."),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the masks that an earlier run has finished.")
     ] = False,
@@ -86,7 +90,7 @@ def predict(
 
         predictor = Predictor(
             load_bundle(model), engine=engine, device=device, precision=precision, mirrors=tta,
-            attention=attention, skip_air=skip_air, memory_bytes=memory_bytes,
+            attention=attention, skip_air=skip_air, memory_bytes=memory_bytes, foretell=foretell,
             progress=console.progress,
         )  # fmt: skip
         if tta and not predictor.ensemble.mirrors[1:]:
@@ -111,9 +115,10 @@ def _report(console: Console, outcomes: "list[CaseOutcome]", out: Path) -> None:
         names = list(done[0].volumes_ml)
         shown = names if len(names) <= 6 else []
         heads = [f"{name}, ml" for name in shown] or ["structures found"]
-        console.table(
-            "Predicted", ["case", *heads, "quality", "look at", "s"], [_row(x, shown) for x in done]
-        )
+        if any(x.quality and x.quality.predicted_dice is not None for x in done):
+            heads.append("foretold Dice")
+        columns = ["case", *heads, "quality", "look at", "s"]
+        console.table("Predicted", columns, [_row(x, shown) for x in done])
         console.say(f"{len(done)} masks and predictions.json are in {out}")
         gates = done[0].attention
         if gates:
@@ -139,6 +144,8 @@ def _row(outcome: "CaseOutcome", shown: list[str]) -> list[str]:
         facts = [
             f"{sum(ml > 0 for ml in outcome.volumes_ml.values())} of {len(outcome.volumes_ml)}"
         ]
+    if quality and quality.predicted_dice is not None:
+        facts.append(f"{quality.predicted_dice:.2f}")
     return [
         outcome.case,
         *facts,

@@ -77,12 +77,15 @@ class Predictor:
         skip_air: Whether windows of a CT that hold nothing but air are background unseen.
         memory_bytes: What the process may hold; see `medseg.inference.memory`. None for as much as
             is fastest.
+        foretell: Whether the Dice of each mask is foretold by the model in the bundle's folder:
+            about as much work again, twice as much of a bundle trained with mirrors.
         maker: Who makes the engines, instead of what the three say.
         progress: Told which engine was chosen, and which ones cannot be used.
 
     Raises:
-        BundleError: If attention is asked for and the network has no gates; if the bundle has no
-            such engine, or one that must not run here.
+        BundleError: If attention is asked for and the network has no gates; if Dice is to be
+            foretold and there is no model for that; if the bundle has no such engine, or one that
+            must not run here.
         MissingDependency: If the runtime is not installed, or the machine has no such device.
     """
 
@@ -97,6 +100,7 @@ class Predictor:
         attention: bool = False,
         skip_air: bool = False,
         memory_bytes: int | None = None,
+        foretell: bool = False,
         maker: EngineMaker | None = None,
         progress: Progress = SILENT,
     ) -> None:
@@ -121,6 +125,11 @@ class Predictor:
                 air_of(one.plan)
         if attention:
             self.gate_names = gates_of(self.engines[0], bundle)
+        self._foreteller = None
+        if foretell:
+            from medseg.inference.foretelling import Foreteller
+
+            self._foreteller = Foreteller(bundle, device=device)
 
     def predict(self, volume: Volume, *, progress: Progress = SILENT) -> Prediction:
         """Segment one case.
@@ -156,6 +165,9 @@ class Predictor:
             instances=first.plan.instances,
             regions=first.plan.regions,
         )
+        if self._foreteller is not None:
+            foretold = self._foreteller.dice(volume)
+            quality = quality.model_copy(update={"predicted_dice": foretold})
         attention = self._attention(case, progress) if self.gate_names else None
         seconds = time.perf_counter() - start
         return Prediction(label_map, label_map.volumes_ml(), quality, seconds, attention)

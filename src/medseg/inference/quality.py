@@ -63,6 +63,8 @@ class Quality(BaseModel):
         score: Mean expected Dice of the structures found, 0 to 1; 0 if none was found.
         expected_dice: For each label or region; None where nothing was found.
         flags: What deserves a look.
+        predicted_dice: Mean Dice that a fitted model foretells; see
+            `medseg.inference.quality_model`. None where it was not asked for.
     """
 
     model_config = FROZEN
@@ -70,6 +72,7 @@ class Quality(BaseModel):
     score: float
     expected_dice: dict[str, float | None]
     flags: tuple[Flag, ...] = ()
+    predicted_dice: float | None = None
 
 
 class Expectation:
