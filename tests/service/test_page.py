@@ -57,7 +57,7 @@ def opened(
     ):
         browser.visit(address, until=until)
         yield browser
-        assert [one for one in browser.complaints if "401" not in one] == []
+        assert [one for one in browser.complaints if "status of 40" not in one] == []
         assert [one for one in browser.requests if not one.startswith(address)] == []
 
 
@@ -129,6 +129,15 @@ def test_a_nifti_is_sent_segmented_and_shown_in_colour(
         set_opacity(browser, 0)
         assert share_of_colour(stage_of(browser), ORANGE) < 0.001
         plane(browser, "3D")
+        stage = stage_of(browser)
+        assert share_of_colour(stage, ORANGE) > 0.01
+        assert share_of_colour(stage, BLUE) < 0.001
+
+        browser.run("document.querySelector('#picture canvas').getContext('webgl2')"
+                    ".getExtension('WEBGL_lose_context').loseContext()")  # fmt: skip
+        browser.wait("document.body.dataset.shown === 'SliceView'")
+        assert "the graphics card gave up" in text_of(browser, "case-note")
+        set_opacity(browser, 100)
         stage = stage_of(browser)
         assert share_of_colour(stage, ORANGE) > 0.01
         assert share_of_colour(stage, BLUE) < 0.001
@@ -215,6 +224,11 @@ def test_a_key_is_asked_for_once_and_sent_with_everything(
         set_opacity(browser, 100)
         assert share_of_colour(stage_of(browser), ORANGE) > 0.01
         assert browser.run("localStorage.length") == 0
+        assert browser.run("location.hash") == "#00000001-0000"
+        browser.run("history.replaceState(null, '', '#none'); location.reload()")
+        browser.wait("!document.getElementById('failure').hidden")
+        assert text_of(browser, "failure-title") == "This result cannot be shown"
+        assert "no such job" in text_of(browser, "failure-message")
 
 
 @needs_chromium

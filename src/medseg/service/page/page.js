@@ -89,13 +89,13 @@ async function send({ title, files }) {
   };
   told(0, 0);
   try {
-    const made_of_it = await upload(files, at("model").value, told, sending.signal);
-    if (made_of_it.jobs.length === 0) {
+    const taken = await upload(files, at("model").value, told, sending.signal);
+    if (taken.jobs.length === 0) {
       throw new Error("The service found no series in these files that the model can segment.");
     }
-    jobs.remember(made_of_it.jobs, title);
-    for (const job of made_of_it.jobs) jobs.update(job);
-    open(made_of_it.jobs[0].id);
+    jobs.remember(taken.jobs, title);
+    for (const job of taken.jobs) jobs.update(job);
+    open(taken.jobs[0].id);
     jobs.refresh();
   } catch (problem) {
     complain(problem);
@@ -168,6 +168,7 @@ async function open(id) {
   stage("progress");
   at("case-note").textContent = "";
   jobs.select(id);
+  history.replaceState(null, "", `#${encodeURIComponent(id)}`); // an address that can be passed on
   try {
     const job = await jobs.followed(id, (now) => {
       at("case-title").textContent = jobs.name(now) ?? `Job ${now.id.slice(0, 8)}`;
@@ -213,7 +214,10 @@ at("retry").addEventListener("click", () => change(`jobs/${encodeURIComponent(jo
 /* ---- start ----------------------------------------------------------------------------------- */
 
 show(at("forget"), hasKey());
-offerModels().then(() => jobs.refresh(), (problem) => {
+offerModels().then(() => {
+  jobs.refresh();
+  if (location.hash.length > 1) open(decodeURIComponent(location.hash.slice(1)));
+}, (problem) => {
   connected(problem);
   if (problem.status !== 401) setTimeout(() => location.reload(), 10_000);
 });

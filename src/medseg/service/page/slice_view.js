@@ -6,10 +6,10 @@ const KEPT = 64;
 
 export class SliceView {
   planes = ["axial", "coronal", "sagittal"];
-  hint = "This browser has no WebGL 2: the service draws the slices, and there is no view in space.";
 
-  /** @param moved told when another slice is shown; @param failed told why one cannot be. */
-  constructor(host, moved, failed) {
+  /** @param moved told when another slice is shown; @param failed told why one cannot be; @param reason why it is used. */
+  constructor(host, moved, failed, reason) {
+    this.hint = `The service draws the slices, because ${reason}.`;
     this.canvas = document.createElement("canvas");
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "img");

@@ -1,5 +1,6 @@
 /* The viewer's controls: planes, opacity, slices and keys, around whichever view can draw. */
 
+import { Problem } from "./api.js";
 import { at, made, show } from "./dom.js";
 import { SliceView } from "./slice_view.js";
 import { MOST_STRUCTURES, VolumeView, canDrawVolumes } from "./volume_view.js";
@@ -33,15 +34,22 @@ export class Viewer {
   async open(job, labels, told) {
     this.close();
     const signal = this.#stop.signal;
-    const View = canDrawVolumes() && labels.length <= MOST_STRUCTURES ? VolumeView : SliceView;
-    const failed = (problem) => { at("readout").textContent = problem.message; };
-    const view = new View(at("picture"), () => this.#tell(), failed);
-    view.opacity = this.opacity;
-    show(at("picture"), true);
-    await view.open(job, labels, told, signal);
-    this.#view = view;
-    this.#offer(view);
-    this.setHidden(new Set());
+    const slices = (reason) => this.#draw(new SliceView(...this.#ears(), reason), job, labels, told, signal);
+    if (!canDrawVolumes()) return slices("this browser has no WebGL 2");
+    if (labels.length > MOST_STRUCTURES) return slices("there are too many structures for the other viewer");
+    const givenUp = (error) => {
+      if (this.#view !== view) return;
+      view.close();
+      slices(error.message).catch((problem) => { at("readout").textContent = problem.message; });
+    };
+    const view = new VolumeView(...this.#ears(givenUp));
+    try {
+      return await this.#draw(view, job, labels, told, signal);
+    } catch (error) {
+      if (error instanceof Problem || signal.aborted) throw error;
+      view.close();
+      return slices(`this browser cannot hold the volume (${error.message})`);
+    }
   }
 
   /** Let go of what is shown, and of what is being fetched. */
@@ -50,6 +58,7 @@ export class Viewer {
     this.#stop = new AbortController();
     this.#view?.close();
     this.#view = null;
+    this.hidden = new Set();
     at("picture").replaceChildren();
     delete document.body.dataset.shown;
     for (const id of ["tools", "position", "picture"]) show(at(id), false);
@@ -59,6 +68,22 @@ export class Viewer {
   setHidden(hidden) {
     this.hidden = hidden;
     this.#apply((view) => view.setHidden(hidden));
+  }
+
+  /** What every view is told: where to draw, and whom to tell that it moved or cannot. */
+  #ears(failed = (problem) => { at("readout").textContent = problem.message; }) {
+    return [at("picture"), () => this.#tell(), failed];
+  }
+
+  async #draw(view, job, labels, told, signal) {
+    view.opacity = this.opacity;
+    show(at("picture"), true);
+    await view.open(job, labels, told, signal);
+    if (signal.aborted) view.close();
+    signal.throwIfAborted();
+    this.#view = view;
+    this.#offer(view);
+    this.setHidden(this.hidden);
   }
 
   #apply(change) {

@@ -71,13 +71,16 @@ export class VolumeView {
     ? "Tap to move the cross, pinch to zoom, drag the volume in space to turn it."
     : "Click to move the cross, scroll through slices, drag with the right button for contrast.";
 
-  /** @param moved told (plane position) when the cross moves. */
-  constructor(host, moved) {
+  /** @param moved told when the cross moves; @param failed told why nothing more can be drawn. */
+  constructor(host, moved, failed) {
     this.canvas = document.createElement("canvas");
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("aria-label", "Volume and mask. Arrow keys step through slices or turn the volume.");
     this.canvas.setAttribute("role", "img");
     this.canvas.addEventListener("keydown", (event) => event.stopImmediatePropagation());
+    this.canvas.addEventListener("webglcontextlost", () => {
+      if (!this.closed) failed(new Error("the graphics card gave up"));
+    });
     host.replaceChildren(this.canvas);
     this.moved = moved;
     this.plane = "all";
@@ -213,6 +216,7 @@ export class VolumeView {
   }
 
   close() {
+    this.closed = true;
     this.nv?.gl?.getExtension("WEBGL_lose_context")?.loseContext();
     this.nv?.cleanup();
     this.canvas.remove();
@@ -224,8 +228,11 @@ export class VolumeView {
 
   /** The mask on the image's axes, with the place of each label in the list instead of its value. */
   #number() {
-    const places = new Map(this.labels.map(({ value }, n) => [value, n + 1]));
-    this.numbers = Uint8Array.from(this.mask.img2RAS(), (value) => places.get(value) ?? 0);
+    const places = new Uint8Array(1 + Math.max(0, ...this.labels.map(({ value }) => value)));
+    for (const [n, { value }] of this.labels.entries()) places[value] = n + 1;
+    const values = this.mask.img2RAS();
+    this.numbers = new Uint8Array(values.length);
+    for (let n = 0; n < values.length; n += 1) this.numbers[n] = places[values[n]];
   }
 
   #colours() {
