@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from medseg.errors import BadUpload, NotHeld, TooLarge
+from medseg.files import sha256
 from medseg.service.database import Database, conflicts, instances, jobs, now, results, uploads
 from medseg.service.headers import Header, read_header
 from medseg.service.settings import Limits, Retention
@@ -108,7 +109,7 @@ class Held:
             return Stored("refused", *identity, OUT_OF_RESOURCES, "more pixels than limits.pixels")
         if study_uid is not None and header.study_uid != study_uid:
             return Stored("refused", *identity, MISMATCH, "an instance of another study")
-        digest, size_bytes = digest_of(file), file.stat().st_size
+        digest, size_bytes = sha256(file), file.stat().st_size
         self.require_room(size_bytes)
         place = self.data / instance_path(header.sop_uid)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +187,7 @@ class Held:
             TooLarge: If there is no room for it.
         """
         try:
-            digest, size_bytes = digest_of(file), file.stat().st_size
+            digest, size_bytes = sha256(file), file.stat().st_size
             self.require_room(size_bytes)
             relative = upload_path(digest, file)
             (self.data / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -348,12 +349,6 @@ def upload_path(digest: str, file: Path) -> str:
     with file.open("rb") as opened:
         packed = opened.read(2) == b"\x1f\x8b"
     return f"uploads/{digest[:2]}/{digest}.nii{'.gz' if packed else ''}"
-
-
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _flush(file: Path) -> None:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -21,6 +21,9 @@ PENDING: tuple[State, ...] = ("queued", "running")
 ENDED: tuple[State, ...] = ("done", "failed", "dead", "cancelled")
 
 DEFAULT_PRIORITY = 100
+
+BY_HAND = "by hand"
+"""What stands for a rule in jobs that somebody asked for."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class Order:
     input_digest: str
     series_uid: str | None = None
     upload_digest: str | None = None
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     destinations: tuple[str, ...] = ()
-    rule: str = "by hand"
+    rule: str = BY_HAND
     priority: int = DEFAULT_PRIORITY
     sender: str = ""
 

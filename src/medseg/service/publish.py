@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
+from medseg.files import sha256
 from medseg.service.database import Database, deliveries, instances, now, results
 from medseg.service.headers import read_header
-from medseg.service.held import digest_of
 from medseg.service.jobs import Jobs
 
 _DICOM = ("seg.dcm", "measurements.dcm")
@@ -105,7 +105,7 @@ def _instances(place: Path, relative: str, key: str) -> Sequence[dict[str, Any]]
                 "study_uid": header.study_uid,
                 "sop_class_uid": header.sop_class_uid,
                 "transfer_syntax_uid": header.transfer_syntax_uid,
-                "digest": digest_of(path),
+                "digest": sha256(path),
                 "path": f"{relative}/{name}",
                 "size_bytes": 0,
                 "frames": header.frames,

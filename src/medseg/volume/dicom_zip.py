@@ -1,0 +1,112 @@
+"""A zip becomes files within bounds: under names of our own, so that none can leave its folder."""
+
+import stat
+import zipfile
+import zlib
+from pathlib import Path
+
+from medseg.errors import UnreadableFile
+
+MOST_BYTES = 64 * 2**30
+"""Of all files together, where the caller gives no bound of its own."""
+
+MOST_FILES = 100_000
+
+_CHUNK = 1 << 20
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError:
+        return False
+
+
+def unzipped(
+    path: Path, into: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES
+) -> list[Path]:
+    """Unpack the files of a zip; folders of the zip become numbered folders.
+
+    What is no ordinary file (a link), and what only computers write (`__MACOSX`, `.DS_Store`), is
+    left out. A zip within a zip stays one.
+
+    Args:
+        path: The zip.
+        into: A folder that is there; files are named `FOLDER/NUMBER` below it.
+        most_bytes: Of all files together, as they are counted while they are written.
+        most_files: How many there may be.
+
+    Returns:
+        The files, in the order of the zip.
+
+    Raises:
+        UnreadableFile: If it is no whole zip, is encrypted, or holds more than it may. What was
+            unpacked by then is removed.
+    """
+    written: list[Path] = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [one for one in archive.infolist() if _is_wanted(one)]
+            if len(members) > most_files:
+                raise _refused(path, f"{len(members)} files, more than {most_files}")
+            folders: dict[str, Path] = {}
+            left = most_bytes
+            for number, member in enumerate(members):
+                parent = member.filename.replace("\\", "/").rpartition("/")[0]
+                folder = folders.setdefault(parent, into / f"{len(folders):04}")
+                folder.mkdir(exist_ok=True)
+                place = folder / f"{number:06}{_suffix(member.filename)}"
+                written.append(place)
+                left -= _write(archive, member, place, left, path)
+        return written
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
+        _remove(written)
+        raise _refused(path, str(error) or type(error).__name__) from error
+    except RuntimeError as error:  # how zipfile says that a password is needed
+        _remove(written)
+        raise _refused(path, "an encrypted file in it") from error
+    except UnreadableFile:
+        _remove(written)
+        raise
+
+
+def _is_wanted(member: zipfile.ZipInfo) -> bool:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    name = member.filename.replace("\\", "/")
+    hidden = name.startswith("__MACOSX/") or name.rpartition("/")[2] in (".DS_Store", "Thumbs.db")
+    return not member.is_dir() and kind in (0, stat.S_IFREG) and not hidden
+
+
+def _suffix(name: str) -> str:
+    """The ending, where readers look at it."""
+    lower = name.lower()
+    return next((end for end in (".nii.gz", ".nii", ".dcm") if lower.endswith(end)), "")
+
+
+def _write(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path, left: int, path: Path
+) -> int:
+    """Write one file; its bytes. Sizes in the zip's directory are not believed."""
+    total = 0
+    with archive.open(member) as source, place.open("wb") as target:
+        while chunk := source.read(_CHUNK):
+            total += len(chunk)
+            if total > left:
+                raise _refused(path, "more bytes than it may hold when it is unpacked")
+            target.write(chunk)
+    return total
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _refused(path: Path, received: str) -> UnreadableFile:
+    return UnreadableFile(
+        "A zip is whole, not encrypted, and holds no more than it may.",
+        received=f"{path.name}: {received}",
+        cure="Unpack it yourself and give the folder, or make the zip again.",
+    )
