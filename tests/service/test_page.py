@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_service import FakeService, app_of, served, write_phantom
+from PIL import Image
 
 from chromium import Chromium, needs_chromium, share_of_colour
 
@@ -17,6 +18,9 @@ PAINTED = "new Promise(done => requestAnimationFrame(() => setTimeout(() => done
 WITHOUT_WEBGL = ("--disable-3d-apis",)
 ORANGE, BLUE = "#e69f00", "#56b4e9"
 LAPTOP, TABLET = (1366, 800), (768, 1024)
+
+PICTURES = Path(__file__).resolve().parents[2] / "build" / "page"
+"""Where each run leaves what it saw, to be looked at."""
 
 FAULTS = """(() => {
   const faults = [];
@@ -80,6 +84,11 @@ def click(browser: Chromium, name: str) -> None:
     browser.run(f"document.getElementById('{name}').click()")
 
 
+def keep(browser: Chromium, name: str) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(browser.picture()).save(PICTURES / f"{name}.png")
+
+
 def set_opacity(browser: Chromium, percent: int) -> None:
     browser.run(
         f"(e => {{ e.value = {percent}; e.dispatchEvent(new Event('input')) }})"
@@ -104,6 +113,7 @@ def test_a_nifti_is_sent_segmented_and_shown_in_colour(
         browser.wait(SHOWN)
         assert fake.sent == [["head.nii.gz"]]
         assert browser.run("document.body.dataset.shown") == "VolumeView"
+        keep(browser, "volume")
         set_opacity(browser, 100)
         stage = stage_of(browser)
         tiles = [half for side in np.array_split(stage, 2) for half in np.array_split(side, 2, 1)]
@@ -157,6 +167,7 @@ def test_without_webgl_slices_are_drawn_by_the_service(
         browser.choose("#files", [phantom])
         browser.wait(SHOWN)
         assert browser.run("document.body.dataset.shown") == "SliceView"
+        keep(browser, f"slices-{size[0]}-{'dark' if dark else 'light'}")
         assert "no WebGL 2" in text_of(browser, "case-note")
         browser.run("document.getElementById('stage').scrollIntoView()")
         set_opacity(browser, 100)

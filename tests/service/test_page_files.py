@@ -35,7 +35,7 @@ def test_nothing_but_the_page_itself_may_run_or_be_asked(client: TestClient) -> 
         assert policy["script-src"] == policy["style-src"] == "'self'"
         assert policy["frame-ancestors"] == "'none'"
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("address", ["/", "/page/niivue.umd.js"])
