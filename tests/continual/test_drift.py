@@ -83,7 +83,7 @@ def test_files_are_looked_at_and_the_report_is_kept(tmp_path, bundle):
     cases = write_cases(tmp_path, 24)
     observer = Observer(bundle)
     usual = list(observe_all(cases[:20], observer))
-    baseline = make_baseline(usual, bundle, resamples=250)
+    baseline = make_baseline(usual, bundle, resamples=250, false_alarm_rate=0.02)
     missing = CaseInput("gone", (tmp_path / "gone.nii.gz",))
     report = check(bundle, [*cases[20:], missing], baseline, folder=tmp_path / "out")
     assert [one.case for one in report.unread] == ["gone"]

@@ -12,7 +12,7 @@ from medseg.continual.drift_shown import gauges, words, write_page
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory):
     bundle = small_bundle(tmp_path_factory.mktemp("b") / "bundle")
-    return make_baseline(made_up(30), bundle, resamples=250)
+    return make_baseline(made_up(30), bundle, resamples=250, false_alarm_rate=0.02)
 
 
 def watched(baseline, shift):

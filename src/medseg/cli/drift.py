@@ -64,7 +64,7 @@ def make(
     window: Annotated[int, typer.Option(min=3, help="Cases that are judged together.")] = 10,
     rate: Annotated[
         float, typer.Option(min=0.005, max=0.5, help="Share of unchanged windows with an alarm.")
-    ] = 0.02,
+    ] = 0.01,
     learned: Annotated[
         bool,
         typer.Option("--learned", help="Also take cases that the networks have learned from."),

@@ -35,13 +35,13 @@ FILE_NAME, ARRAYS_NAME = "drift.json", "drift.safetensors"
 WINDOW = 10
 """Cases that are judged together."""
 
-FALSE_ALARM_RATE = 0.02
+FALSE_ALARM_RATE = 0.01
 """Share of windows without any change in which an alarm is raised all the same."""
 
 FEWEST_CASES = 20
 """In a baseline; with windows of more than 10 cases, twice the window."""
 
-RESAMPLES = 1000
+RESAMPLES = 2000
 
 
 class BaselineFile(BaseModel):
