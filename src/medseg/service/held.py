@@ -226,6 +226,14 @@ class Held:
         with self.database.reading() as connection:
             return [dict(row._mapping) for row in connection.execute(wanted)]
 
+    def study_of(self, series_uid: str | None) -> str | None:
+        """The study of a series; None where nothing of it is held."""
+        if series_uid is None:
+            return None
+        wanted = select(instances.c.study_uid).where(instances.c.series_uid == series_uid).limit(1)
+        with self.database.reading() as connection:
+            return connection.execute(wanted).scalar_one_or_none()
+
     def series_digest(self, series_uid: str) -> str:
         """SHA-256 over the UIDs and digests of a series' instances, whatever their order.
 

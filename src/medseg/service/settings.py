@@ -2,7 +2,8 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -103,8 +104,8 @@ class OidcAuth(BaseModel):
     Attributes:
         issuer: Must be the token's `iss`.
         audience: Must be in the token's `aud`.
-        jwks_url: Where the provider's keys are.
-        roles_claim: The claim that lists roles.
+        jwks_url: Where the provider's keys are; plain HTTP on loopback only.
+        roles_claim: The claim that lists roles; dots go deeper: `realm_access.roles`.
         roles: From a word of the claim to ours; words that are not here give nothing.
     """
 
@@ -113,7 +114,7 @@ class OidcAuth(BaseModel):
     kind: Literal["oidc"] = "oidc"
     issuer: str
     audience: str
-    jwks_url: str
+    jwks_url: str = Field(pattern=r"^https://|^http://(localhost|127\.0\.0\.1|\[::1\])[:/]")
     roles_claim: str = "roles"
     roles: dict[str, Role] = {"send": "send", "read": "read", "admin": "admin"}
 
@@ -320,36 +321,62 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def read_settings(path: Path | None, given: dict[str, Any]) -> ServiceSettings:
+def read_settings(
+    path: Path | None, given: dict[str, Any], otherwise: dict[str, Any] | None = None
+) -> ServiceSettings:
     """Settings from a TOML file and from what was typed; the latter wins.
 
     Args:
         path: The file; None for none.
         given: Values of `ServiceSettings` by their names.
+        otherwise: Values where neither says anything.
 
     Raises:
         MissingPath: If there is no such file.
         UnreadableFile: If it is no TOML.
         InvalidSettings: If a value is not allowed, or none was given where one must be.
     """
-    table: dict[str, Any] = {}
-    if path is not None:
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise MissingPath(
-                "Settings of the service are a TOML file.",
-                received=f"nothing at {path}",
-                cure="Check the path, or leave --settings out.",
-            ) from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UnreadableFile(
-                "Settings of the service are a TOML file.",
-                received=f"{path}: {error}",
-                cure="Correct the file.",
-            ) from error
+    with _checked():
+        return ServiceSettings.model_validate({**(otherwise or {}), **_table(path), **given})
+
+
+def read_limits(path: Path | None) -> Limits:
+    """What a worker must know of the settings.
+
+    Raises:
+        MissingPath: If there is no such file.
+        UnreadableFile: If it is no TOML.
+        InvalidSettings: If a value is not allowed.
+    """
+    with _checked():
+        return Limits.model_validate(_table(path).get("limits", {}))
+
+
+def _table(path: Path | None) -> dict[str, Any]:
+    """The content of a settings file."""
+    if path is None:
+        return {}
     try:
-        return ServiceSettings.model_validate({**table, **given})
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingPath(
+            "Settings of the service are a TOML file.",
+            received=f"nothing at {path}",
+            cure="Check the path, or leave --settings out.",
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UnreadableFile(
+            "Settings of the service are a TOML file.",
+            received=f"{path}: {error}",
+            cure="Correct the file.",
+        ) from error
+
+
+@contextmanager
+def _checked() -> Iterator[None]:
+    """What pydantic refuses becomes one sentence."""
+    try:
+        yield
     except ValidationError as error:
         raise InvalidSettings(
             "Settings of the service have known names and allowed values.",

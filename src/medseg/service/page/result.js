@@ -68,11 +68,13 @@ function quality({ quality: judged, remarks = [] }) {
 }
 
 function downloads(job, complain) {
-  at("downloads").replaceChildren(...job.result.files.map((name) => {
+  const known = Object.keys(FILES).filter((name) => job.result.files.includes(name));
+  const names = [...known, ...job.result.files.filter((name) => !known.includes(name))];
+  at("downloads").replaceChildren(...names.map((name, n) => {
     const [title, kind] = FILES[name] ?? [name, "file"];
     const address = `jobs/${encodeURIComponent(job.id)}/files/${encodeURIComponent(name)}`;
     return made("a", {
-      href: address, download: name, className: name === "seg.dcm" ? "button main" : "button",
+      href: address, download: name, className: n === 0 ? "button main" : "button",
       onclick: (event) => {
         if (!hasKey()) return; // a plain link carries no key, so the file is fetched with it
         event.preventDefault();

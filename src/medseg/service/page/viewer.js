@@ -97,7 +97,7 @@ export class Viewer {
     })));
     at("planes").dataset.planes = view.planes.join(" ");
     at("outline").checked = false;
-    at("smooth").checked = true;
+    at("smooth").checked = view.smooth ?? false;
     at("image-in-space").checked = false;
     at("case-note").textContent = view.hint;
     for (const id of ["tools", "position"]) show(at(id), true);

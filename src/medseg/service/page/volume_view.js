@@ -1,10 +1,9 @@
 /* Volume and mask drawn by NiiVue with WebGL 2: slices, all planes at once, and space. */
 
 import { bytesOf } from "./api.js";
+import { middleOf, smoothKeeps, windowOf } from "./voxels.js";
 
 const AXIS = { sagittal: 0, coronal: 1, axial: 2 };
-const SOFT_TISSUE_HU = [-160, 240];
-const SAMPLED = 200_000;
 const DRAWING_UNIT = 7;
 const FROM = [110, 15];
 const SMOOTH_VOXELS = 1;
@@ -48,22 +47,6 @@ const drawingOf = (niivue) => class extends niivue.Niivue {
     this.drawOpacity = drawOpacity;
   }
 };
-
-/** Darkest and brightest value worth showing: soft tissue of CT, else percentiles of what is not dark. */
-function windowOf({ img, hdr, global_min: least, global_max: most }) {
-  if (least < -900 && most > 300) return SOFT_TISSUE_HU;
-  const slope = hdr.scl_slope || 1;
-  const step = Math.max(1, Math.floor(img.length / SAMPLED));
-  const sample = [];
-  for (let n = 0; n < img.length; n += step) {
-    const value = img[n] * slope + hdr.scl_inter;
-    if (value > least) sample.push(value);
-  }
-  if (sample.length === 0) return [least - 1, least + 1];
-  const sorted = Float64Array.from(sample).sort();
-  const at = (part) => sorted[Math.round(part * (sorted.length - 1))];
-  return [at(0.01), Math.max(at(0.995), at(0.01) + 1e-6)];
-}
 
 export class VolumeView {
   planes = ["all", "axial", "coronal", "sagittal", "space"];
@@ -111,18 +94,25 @@ export class VolumeView {
       isCornerOrientationText: false, dragMode: niivue.DRAG_MODE.windowing, loadingText: "",
       multiplanarShowRender: niivue.SHOW_RENDER.ALWAYS, multiplanarPadPixels: 4,
       sagittalNoseLeft: true, logLevel: "error", showAllOrientationMarkers: true,
-      multiplanarLayout: niivue.MULTIPLANAR_TYPE.GRID, smoothDrawing: SMOOTH_VOXELS,
+      multiplanarLayout: niivue.MULTIPLANAR_TYPE.GRID,
     });
     this.nv.onLocationChange = () => this.moved();
     await this.nv.attachToCanvas(this.canvas, true);
     const load = (buffer, name) => niivue.NVImage.loadFromUrl({ url: buffer, name });
     const volume = await load(image, "image.nii.gz");
+    const across = volume.dimsRAS.slice(1, 4).indexOf(1);
+    if (across >= 0) { // one slice, which has one plane
+      this.planes = Object.keys(AXIS).filter((name) => AXIS[name] === across);
+      [this.plane] = this.planes;
+    }
     this.window = windowOf(volume);
     [volume.cal_min, volume.cal_max] = this.window;
     this.mask = await load(mask, "mask.nii.gz");
     this.nv.addVolume(volume);
     await this.nv.setVolumeRenderIllumination(0.6);
     this.#number();
+    this.smooth = smoothKeeps(this.numbers, volume.dimsRAS, this.labels.length);
+    this.nv.opts.smoothDrawing = this.smooth ? SMOOTH_VOXELS : 0;
     this.nv.createEmptyDrawing();
     this.nv.setDrawColormap(this.#colours());
     this.setHidden(this.hidden);
@@ -249,20 +239,8 @@ export class VolumeView {
 
   /** Put the cross into the middle of the mask. */
   #centre() {
-    const { img, hdr } = this.mask;
-    const [, columns, rows] = hdr.dims;
-    const sum = [0, 0, 0];
-    let count = 0;
-    for (let n = 0; n < img.length; n += 1) {
-      if (img[n] === 0) continue;
-      sum[0] += n % columns;
-      sum[1] += Math.floor(n / columns) % rows;
-      sum[2] += Math.floor(n / (columns * rows));
-      count += 1;
-    }
-    if (count === 0) return;
-    const voxel = [...sum.map((total) => total / count), 1];
-    const middle = [0, 1, 2].map((row) => voxel.reduce((mm, at, n) => mm + hdr.affine[row][n] * at, 0));
+    const middle = middleOf(this.mask);
+    if (middle === null) return;
     this.nv.scene.crosshairPos = this.nv.mm2frac(middle);
     this.nv.createOnLocationChange();
   }
