@@ -93,6 +93,17 @@ def test_a_page_to_file_has_volumes_quality_flags_slices_and_provenance(predicte
     assert "<script" not in page
 
 
+def test_a_dice_that_was_foretold_is_shown(predicted):
+    assert "Foretold Dice" not in page_of(predicted)
+    path = predicted / "masks" / "predictions.json"
+    record = json.loads(path.read_text())
+    record["cases"][0]["quality"]["predicted_dice"] = 0.774
+    path.write_text(json.dumps(record))
+    page = page_of(predicted)
+    assert "Foretold Dice" in page
+    assert "0.77" in page
+
+
 def test_where_nothing_is_known_about_errors_no_interval_is_made_up(predicted):
     page = page_of(predicted)
     assert "nothing is known here about the errors" in page

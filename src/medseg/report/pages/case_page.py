@@ -128,6 +128,9 @@ def _tiles(found: PredictedCase, flags: list[str]) -> list[Tile]:
         total,
         Tile("Flags", str(len(flags)), "", first, bad=bool(flags)),
     ]
+    foretold = quality.get("predicted_dice")
+    if foretold is not None:
+        tiles.insert(1, Tile("Foretold Dice", shown(foretold, 2), "", "by a fitted model"))
     expected = {name: dice for name, dice in quality.get("expected_dice", {}).items() if dice}
     if len(expected) > 1:
         low = min(expected, key=expected.__getitem__)
