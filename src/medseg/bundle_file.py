@@ -32,6 +32,8 @@ class Provenance(BaseModel):
         started_from: Name and first digits of the SHA-256 of the bundle whose weights it started
             from; empty for weights that were drawn.
         taught_by: The same of the bundle that taught it (`medseg distill`); empty for none.
+        data_version: Digest that names the version of the data (`medseg version`); empty where the
+            data had none.
     """
 
     model_config = FROZEN
@@ -51,6 +53,7 @@ class Provenance(BaseModel):
     validation_cases: tuple[str, ...] = ()
     started_from: str = ""
     taught_by: str = Field(default="", exclude_if=lambda one: not one)
+    data_version: str = Field(default="", exclude_if=lambda one: not one)
 
 
 class FirstStageFile(BaseModel):

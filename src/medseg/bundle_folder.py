@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from medseg.bundle_file import BundleFile
 from medseg.errors import CorruptBundle, UnknownBundle
+from medseg.promoted import resolve_current
 
 DESCRIPTION_FILE = "bundle.json"
 
@@ -27,10 +28,12 @@ def is_in_the_box(folder: Path) -> bool:
 def find_bundle(name_or_path: str | Path) -> Path:
     """The folder of a bundle: one in the box by its name, a bundle's folder, or a run's.
 
+    Of a folder of bundles of which one is in use (`medseg.promoted`) it is that one.
+
     Raises:
         UnknownBundle: If there is none.
     """
-    given = Path(name_or_path)
+    given = resolve_current(Path(name_or_path))
     for folder in (given, given / "bundle", BUILTIN_FOLDER / str(name_or_path)):
         if (folder / DESCRIPTION_FILE).is_file():
             return folder

@@ -18,14 +18,18 @@ from medseg.cli import (
     export,
     import_nnunet,
     info,
+    loop,
     networks,
     plan,
     predict,
     quantize,
     report,
     select,
+    serve,
+    serve_key,
     stream,
     train,
+    version,
     view,
 )
 
@@ -72,7 +76,12 @@ app.command("quantize")(quantize.quantize)
 app.command("distill")(distill.distill)
 app.command("bench")(bench.bench)
 app.add_typer(drift.app, name="drift")
+app.command("serve")(serve.serve)
+app.command("worker")(serve.worker)
+app.add_typer(serve_key.app, name="serve-key")
 app.command("select")(select.select)
+app.add_typer(version.app, name="version")
+app.add_typer(loop.app, name="loop")
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("view")(view.view)

@@ -39,10 +39,22 @@ def import_dataset(
         list[str] | None,
         typer.Option(help="Take this structure of DICOM labels only; may be repeated."),
     ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="RAW holds labels to take into the data set at OUT.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="With --update: images of cases that may be new; they are copied."),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Describe a raw folder in one file; images stay where they are."""
+    if images is not None and not update:
+        raise typer.BadParameter("--images are given with --update.")
     with reporting(as_json=as_json) as console:
+        if update:
+            _update(console, raw, out, images)
+            return
         from medseg.dataset.description import save_description
         from medseg.dataset.dicom_pairs import import_dataset as imported
 
@@ -53,6 +65,35 @@ def import_dataset(
         _show(console, description)
         console.say(f"Written: {path}\nNext: medseg dataset check {out}")
         console.result({**_facts(description), "written": str(path)})
+
+
+def _update(console: Console, labels: Path, data: Path, images: Path | None) -> None:
+    """Take corrected labels into a described data set, and say what became of each."""
+    from medseg.dataset.update import update_labels
+
+    pictures = {}
+    if images is not None:
+        from medseg.inference.inputs import find_inputs
+
+        found = find_inputs([images], progress=console.progress)
+        pictures = {case.id: case.images for case in found}
+    done = update_labels(data, labels, images=pictures, progress=console.progress)
+    groups = {
+        "new cases": done.added,
+        "labelled for the first time": done.labelled,
+        "relabelled": done.relabelled,
+        "as they were": done.unchanged,
+    }
+    for what, cases in groups.items():
+        if cases:
+            console.say(f"{len(cases)} {what}: {', '.join(cases[:8])}{', ...' * (len(cases) > 8)}")
+    console.say(f"{data}: {len(done.description.cases)} cases with a label.")
+    console.result(
+        {
+            "data": str(data), "cases": len(done.description.cases), "added": done.added,
+            "labelled": done.labelled, "relabelled": done.relabelled, "unchanged": done.unchanged,
+        }
+    )  # fmt: skip
 
 
 @app.command("check")

@@ -163,8 +163,9 @@ def command_age() -> float:
 def _opened(dataset: Path, console: Console, *, skip_faulty: bool) -> "DatasetDescription":
     """The data set, without its faulty cases if they are to be skipped."""
     from medseg.dataset.importers import open_dataset
+    from medseg.dataset.manifest import with_version
 
-    description = open_dataset(dataset)
+    description = with_version(open_dataset(dataset), dataset, progress=console.progress)
     for note in description.notes:
         console.progress.note(note)
     if not skip_faulty:

@@ -68,6 +68,8 @@ class DatasetDescription(BaseModel):
         instances: Whether label files number objects: then every value above 0 is the one label.
         licence: Under which terms the data may be used; "" where nothing is said.
         notes: What the importer decided, one sentence each.
+        data_version: Digest of the version that the cases are of, found when they are trained on
+            (`medseg.dataset.manifest`) and never written; "" where it is not known.
 
     Raises:
         DatasetError: If ids are not unique, or a case has another number of images.
@@ -87,6 +89,7 @@ class DatasetDescription(BaseModel):
     ignored_value: int | None = Field(default=None, ge=1)
     licence: str = ""
     notes: tuple[str, ...] = ()
+    data_version: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")
     def _check(self) -> "DatasetDescription":

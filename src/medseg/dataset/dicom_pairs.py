@@ -176,7 +176,7 @@ def _described(
         progress.task("labels", len(pairs)) as task,
     ):
         for pair in pairs:
-            write_label_map(_label_map(pair, labels), temporary / f"{pair.id}.nii.gz")
+            write_label_map(label_map_of(pair, labels), temporary / f"{pair.id}.nii.gz")
             task.advance(case=pair.id)
     cases = tuple(
         Case(
@@ -240,8 +240,16 @@ def _common_labels(pairs: Sequence[DicomPair], structures: Sequence[str]) -> Lab
     )
 
 
-def _label_map(pair: DicomPair, labels: Labels) -> LabelMap:
-    """The pair's structures on the grid of its series, with the values of the data set."""
+def label_map_of(pair: DicomPair, labels: Labels) -> LabelMap:
+    """The structures of a pair on the grid of its series, with the values of a data set.
+
+    Args:
+        pair: The series and its labels.
+        labels: Of the data set; other structures of the file are left out.
+
+    Raises:
+        DicomError: If the series or its labels cannot become voxels.
+    """
     value_of = {label.name: label.value for label in labels}
     chosen = [label.name for label in pair.labels if label.name in value_of]
     grid = read_series_geometry(pair.series)

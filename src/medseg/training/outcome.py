@@ -193,6 +193,7 @@ def _provenance(
         validation_cases=tuple(one.case for one in judgements),
         started_from=run.start.identity if run.start is not None else "",
         taught_by=run.guide.identity if run.guide is not None else "",
+        data_version=run.description.data_version,
     )
 
 

@@ -1,0 +1,477 @@
+"""A data set with versions: made, listed, compared, brought back, sent away and fetched.
+
+Small files (the description, the manifest) are in git, images and labels in DVC; both lie in the
+folder of the data set, so that whoever knows these tools can use them as well.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from medseg.continual.history import History, Version
+from medseg.continual.version_diff import VersionDiff, diff
+from medseg.continual.versions import HISTORY_FILE, DataStore
+from medseg.dataset.contents import Contents
+from medseg.dataset.description import FILE_NAME as DESCRIPTION_FILE
+from medseg.dataset.description import DatasetDescription, load_description, save_description
+from medseg.dataset.importers import open_dataset
+from medseg.dataset.manifest import FILE_NAME as MANIFEST_FILE
+from medseg.dataset.manifest import (
+    MEMORY,
+    Manifest,
+    parse_manifest,
+    save_manifest,
+    take_manifest,
+)
+from medseg.errors import DatasetError, VersionError
+from medseg.files import atomic_file
+from medseg.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from medseg.bundle import Provenance
+
+HERE = "now"
+"""Word for the files at hand, where a version is asked for."""
+
+_TEXTS, _LARGEST_TEXT = (".json", ".csv", ".tsv", ".txt", ".md"), 1_000_000
+
+
+class Standing(NamedTuple):
+    """What a bundle was trained on, and whether that is still at hand.
+
+    Attributes:
+        version: The version that its provenance names; None where none of that name is here.
+        named: What the provenance says; "" where it says nothing.
+        missing: Cases that it learned from and that are not at hand.
+        changed: Cases that it learned from and that differ from that version.
+    """
+
+    version: Version | None
+    named: str
+    missing: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def matches(self) -> bool:
+        """Whether every case that it learned from is at hand as it was."""
+        return self.version is not None and not self.missing and not self.changed
+
+
+class VersionedData:
+    """The versions of a data set in its folder.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        VersionError: If no versions were begun there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.history, self.store = History(self.root), DataStore(self.root)
+
+    @classmethod
+    def create(cls, root: Path, *, progress: Progress = SILENT) -> "VersionedData":
+        """Begin versions in a folder: that of a data set, or an empty one to pull into.
+
+        A data set of another layout is described first. What was begun goes on.
+
+        Raises:
+            MissingPath: If there is no such folder.
+            DatasetError: If the folder holds no data set.
+            VersionError: If images or labels lie outside of it.
+            CannotWrite: If it cannot be written.
+        """
+        root = root.absolute()
+        if not root.exists():
+            with atomic_file(root / ".medseg"):
+                pass  # makes the folder, or says why not
+            (root / ".medseg").unlink()
+        if any(root.iterdir()) and not (root / ".git").is_dir():
+            described = open_dataset(root, progress=progress)
+            _names_of(described, root)
+            if not (root / DESCRIPTION_FILE).is_file():
+                save_description(described, root)
+        History.create(root)
+        DataStore.create(root)
+        return cls(root)
+
+    def description(self) -> DatasetDescription:
+        """The data set at hand.
+
+        Raises:
+            MissingPath: If the folder holds none yet.
+        """
+        return load_description(self.root)
+
+    def versions(self) -> tuple[Version, ...]:
+        """All versions, the first one first."""
+        return self.history.versions()
+
+    def find(self, name: str) -> Version:
+        """A version by its name (v3), the start of its commit or of its digest, or "latest".
+
+        Raises:
+            VersionError: If there is none, or several begin so.
+        """
+        every = self.versions()
+        if not every:
+            raise VersionError(
+                "A version was made before it is asked for.",
+                received=f"none in {self.root}",
+                cure='Make one: medseg version commit -m "why".',
+            )
+        if name == "latest":
+            return every[-1]
+        found = [one for one in every if one.name == name]
+        if not found and len(name) >= 4:
+            found = [one for one in every if one.commit.startswith(name)]
+            found = found or [one for one in every if self.manifest(one).digest.startswith(name)]
+        if not found:
+            raise VersionError(
+                f"Versions are v1 to {every[-1].name}, their commits, their digests, or latest.",
+                received=repr(name),
+                cure="Look them up: medseg version list.",
+            )
+        return found[-1]
+
+    def manifest(self, version: Version) -> Manifest:
+        """What a version holds.
+
+        Raises:
+            VersionError: If its commit has no manifest.
+        """
+        return parse_manifest(self.history.read(version, MANIFEST_FILE), what=version.name)
+
+    def now(self, *, verify: bool = False, progress: Progress = SILENT) -> Manifest:
+        """What the files at hand hold.
+
+        Args:
+            verify: Whether every byte is read, whatever times of files say.
+            progress: Told after each case.
+
+        Raises:
+            MissingPath: If there is no description.
+        """
+        file = self.root / MANIFEST_FILE
+        previous = parse_manifest(file.read_bytes(), what=str(file)) if file.is_file() else None
+        contents = Contents(self.root / MEMORY)
+        return take_manifest(
+            self.description(), contents, previous=previous, verify=verify, progress=progress
+        )
+
+    def add(self, *, verify: bool = False, progress: Progress = SILENT) -> VersionDiff:
+        """Keep the files at hand by content, ready for a version.
+
+        Args:
+            verify: Whether every byte is read, whatever times of files say.
+            progress: Told after each case.
+
+        Returns:
+            What the next version changes.
+
+        Raises:
+            DatasetError: If a case cannot be read.
+            VersionError: If files lie outside of the folder, or cannot be kept.
+        """
+        with self.history.alone():
+            return self._add(verify=verify, progress=progress)[1]
+
+    def _add(self, *, verify: bool, progress: Progress) -> tuple[Manifest, VersionDiff]:
+        description = self.description()
+        names = _names_of(description, self.root)
+        manifest = self.now(verify=verify, progress=progress)
+        _require_sound(manifest)
+        latest = self._latest()
+        before = self.manifest(latest) if latest else _nothing(manifest)
+        changes = diff(before, manifest, names=(latest.name if latest else "nothing", HERE))
+        with progress.task("keeping files", None):
+            self.store.add(names, _files_of(description, changes))
+        save_manifest(manifest, self.root)
+        return manifest, changes
+
+    def commit(
+        self, message: str, *, verify: bool = False, progress: Progress = SILENT
+    ) -> tuple[Version, VersionDiff]:
+        """Make a version of the files at hand; the latest one, if it holds the same.
+
+        Args:
+            message: Why.
+            verify: Whether every byte is read, whatever times of files say.
+            progress: Told after each case.
+
+        Returns:
+            The version, and what it changed.
+
+        Raises:
+            DatasetError: If a case cannot be read.
+            VersionError: If there is no message, or files cannot be kept.
+        """
+        if not message.strip():
+            raise VersionError("A version says why it was made.", cure='Give -m "why".')
+        with self.history.alone():
+            manifest, changes = self._add(verify=verify, progress=progress)
+            latest = self._latest()
+            if latest and self.manifest(latest).digest == manifest.digest:
+                return latest, changes
+            before = set(self.history.files(latest)) if latest else set()
+            names = before | set(self.store.small_files) | set(self._texts())
+            return self.history.commit(names, message.strip()), changes
+
+    def diff(
+        self, before: str, after: str, *, verify: bool = False, progress: Progress = SILENT
+    ) -> VersionDiff:
+        """Compare two versions, or one with the files at hand ("now").
+
+        Raises:
+            VersionError: If there is no such version.
+        """
+
+        def manifest(name: str) -> tuple[str, Manifest]:
+            if name == HERE:
+                return HERE, self.now(verify=verify, progress=progress)
+            version = self.find(name)
+            return version.name, self.manifest(version)
+
+        (a, one), (b, other) = manifest(before), manifest(after)
+        return diff(one, other, names=(a, b))
+
+    def check_out(self, name: str, *, force: bool = False, progress: Progress = SILENT) -> Version:
+        """Make the files at hand those of a version; the history stays as it is.
+
+        Args:
+            name: As `find` takes it.
+            force: Whether changes that are in no version may be lost.
+            progress: Told while files are written.
+
+        Raises:
+            VersionError: If there is no such version, or changes would be lost.
+        """
+        version = self.find(name)
+        with self.history.alone():
+            if not force:
+                self._require_kept(progress)
+            self._restore(version, progress)
+        return version
+
+    def push(self, remote: str = "", *, progress: Progress = SILENT) -> str:
+        """Send all versions to a remote.
+
+        Args:
+            remote: Its name; the first one where not given.
+            progress: Told while files are sent.
+
+        Returns:
+            The name of the remote.
+
+        Raises:
+            VersionError: If there is nothing to send, the remote is away, or it has versions that
+                are not here.
+        """
+        self.find("latest")
+        name = remote or self._first_remote()
+        with self.history.alone(), progress.task(f"sending to {name}", None):
+            local = self.root / ".dvc" / "tmp" / f"out-{HISTORY_FILE}"
+            with atomic_file(local) as temporary:
+                self.history.write_out(temporary)
+            try:
+                self.store.push(name, self._pointers(), local, self._require_ahead)
+            finally:
+                local.unlink(missing_ok=True)
+        return name
+
+    def pull(self, remote: str = "", *, progress: Progress = SILENT) -> tuple[Version, ...]:
+        """Fetch the versions of a remote, and make the files at hand those of the latest one.
+
+        Args:
+            remote: Its name; the first one where not given.
+            progress: Told while files are fetched.
+
+        Returns:
+            Versions that were not here before.
+
+        Raises:
+            VersionError: If the remote is away, versions differ, or changes would be lost.
+        """
+        name = remote or self._first_remote()
+        with self.history.alone():
+            self._require_kept(progress)
+            before = self.versions()
+            found: list[Version] = []
+
+            def take(path: Path) -> None:
+                theirs = self.history.outside(path)
+                if theirs[: len(before)] == before:
+                    found.extend(theirs)
+                elif before[: len(theirs)] != theirs:
+                    raise _parted(before, theirs)
+
+            with progress.task(f"asking {name}", None):
+                self.store.pull_history(name, take)
+            if len(found) > len(before):
+                self.history.take_over(tuple(found))
+            self._restore(self.versions()[-1], progress)
+            self.history.stage(self.history.files(self.versions()[-1]))
+        return tuple(found[len(before) :])
+
+    def standing(
+        self, origin: "Provenance", *, verify: bool = False, progress: Progress = SILENT
+    ) -> Standing:
+        """What a bundle was trained on, and whether it is still at hand.
+
+        Args:
+            origin: Of the bundle.
+            verify: Whether every byte is read, whatever times of files say.
+            progress: Told after each case.
+        """
+        named = origin.data_version
+        known = [one for one in self.versions() if named and self.manifest(one).digest == named]
+        if not known:
+            return Standing(None, named, (), ())
+        then = self.manifest(known[-1]).by_id
+        now = self.now(verify=verify, progress=progress).by_id
+        seen = [case for case in origin.training_cases if case in then]
+        return Standing(
+            known[-1],
+            named,
+            tuple(case for case in seen if case not in now),
+            tuple(
+                case for case in seen
+                if case in now
+                and (now[case].image, now[case].label) != (then[case].image, then[case].label)
+            ),
+        )  # fmt: skip
+
+    def _latest(self) -> Version | None:
+        every = self.versions()
+        return every[-1] if every else None
+
+    def _texts(self) -> list[str]:
+        """Small texts beside the data: descriptions, tables of patients, folds."""
+        return [
+            path.name
+            for path in sorted(self.root.iterdir())
+            if path.is_file() and path.suffix in _TEXTS and path.stat().st_size < _LARGEST_TEXT
+        ]
+
+    def _first_remote(self) -> str:
+        return next(iter(self.store.remotes()), "")
+
+    def _restore(self, version: Version, progress: Progress) -> None:
+        """Write the small files of a version, take away those of others, bring the large ones."""
+        touched: list[Path] = []
+        if (self.root / DESCRIPTION_FILE).is_file():
+            changes = diff(self.manifest(version), self.now(), names=("", ""))
+            touched = _files_of(self.description(), changes)
+        files = self.history.files(version)
+        files.pop(".dvc/config", None)
+        for name in set(self.store.small_files) | set(self._texts()):
+            if name not in files and name.endswith((".dvc", *_TEXTS)) and self._is_kept(name):
+                (self.root / name).unlink()
+                shutil.rmtree(self.root / name.removesuffix(".dvc"), ignore_errors=True)
+        for name, content in files.items():
+            place = self.root / name
+            if not place.is_file() or place.read_bytes() != content:
+                with atomic_file(place) as temporary:
+                    temporary.write_bytes(content)
+        with progress.task(f"bringing back {version.name}", None):
+            self.store.check_out(touched)
+        lost = diff(self.manifest(version), self.now(), names=("", ""))
+        if not lost.is_empty:
+            wrong = [*lost.removed, *(one.case for one in lost.relabelled), *lost.reimaged]
+            raise VersionError(
+                f"Files that were brought back are those of {version.name}.",
+                received=f"others for {', '.join(sorted(set(wrong))[:5])}",
+                cure="Push the version again from where its files are whole.",
+            )
+
+    def _pointers(self) -> list[bytes]:
+        """The `.dvc` files of all versions."""
+        return [
+            content
+            for version in self.versions()
+            for name, content in self.history.files(version).items()
+            if name.endswith(".dvc")
+        ]
+
+    def _is_kept(self, name: str) -> bool:
+        """Whether some version has a file of this name."""
+        return any(name in self.history.files(one) for one in self.versions())
+
+    def _require_kept(self, progress: Progress) -> None:
+        """Pass if the files at hand are those of a version, or there are none."""
+        if not (self.root / DESCRIPTION_FILE).is_file():
+            return
+        digest = self.now(progress=progress).digest
+        every = self.versions()
+        if not any(self.manifest(one).digest == digest for one in reversed(every)):
+            raise VersionError(
+                "Files at hand are in a version before others take their place.",
+                received="changes that are in none",
+                cure='Keep them: medseg version commit -m "why"; or lose them: checkout --force.',
+            )
+
+    def _require_ahead(self, path: Path) -> None:
+        """Pass if the versions here go on from those of a remote."""
+        theirs, ours = self.history.outside(path), self.versions()
+        if ours[: len(theirs)] != theirs:
+            raise _parted(ours, theirs)
+
+
+def _parted(ours: Sequence[Version], theirs: Sequence[Version]) -> VersionError:
+    same = sum(a == b for a, b in zip(ours, theirs, strict=False))
+    return VersionError(
+        "Versions here and in the remote are one line.",
+        received=f"{len(ours)} here and {len(theirs)} there, of which {same} are the same",
+        cure="Pull before you make versions; to keep both, pull into an empty folder and import "
+        "the labels there: medseg dataset import LABELS --update.",
+    )
+
+
+def _files_of(description: DatasetDescription, changes: VersionDiff) -> list[Path]:
+    """Files at hand whose content changed."""
+    changed = {one.case for one in changes.relabelled} | set(changes.reimaged)
+    return [
+        path
+        for case in description.all_cases if case.id in changed
+        for path in (*case.images, case.label) if path and path.is_file()
+    ]  # fmt: skip
+
+
+def _nothing(manifest: Manifest) -> Manifest:
+    return manifest.model_copy(update={"cases": ()})
+
+
+def _require_sound(manifest: Manifest) -> None:
+    """Pass if every case can be read."""
+    if manifest.faulty:
+        first, more = manifest.faulty[0], len(manifest.faulty) - 1
+        raise DatasetError(
+            "Every case of a version can be read.",
+            received=f"{first.id}: {first.fault.rstrip('.')}" + f", and {more} more" * bool(more),
+            cure="Repair or leave it out; medseg dataset check lists every fault.",
+        )
+
+
+def _names_of(description: DatasetDescription, root: Path) -> list[str]:
+    """Folders and files right below the root in which all images and labels lie.
+
+    Raises:
+        VersionError: If one lies outside.
+    """
+    home, names = root.resolve(), set()
+    for case in description.all_cases:
+        for path in (*case.images, case.label):
+            if path is None:
+                continue
+            if not path.is_relative_to(root) or not path.resolve().is_relative_to(home):
+                raise VersionError(
+                    "Images and labels of a data set with versions lie in its folder.",
+                    received=f"{path} of case {case.id}, outside of {root}",
+                    cure="Begin the versions in the folder of the images, or copy them: "
+                    f"medseg version init --data {root} --copy-from DATASET.",
+                )
+            names.add(path.relative_to(root).parts[0])
+    return sorted(names)
