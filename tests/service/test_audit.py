@@ -48,6 +48,15 @@ def test_jobs_and_keys_are_called_by_their_names(database: Database) -> None:
     assert log.of("key", "scanner")[0]["outcome"] == "created"
 
 
+def test_the_same_again_is_one_row_for_a_while(database: Database) -> None:
+    log = Audit(database, Pseudonyms.passing())
+    for uid in (UID, UID, UID + ".1", UID):
+        log.note("read", "key:anna", "study", uid, every_seconds=60.0)
+    assert len(log.newest()) == 2
+    log.note("read", "key:anna", "study", UID)
+    assert len(log.newest()) == 3
+
+
 def test_long_words_are_cut_and_never_refused(database: Database) -> None:
     log = Audit(database, Pseudonyms.passing())
     log.note("refused", "x" * 500, "door", "y" * 500, outcome="z" * 500, origin="o" * 500)

@@ -39,7 +39,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.metrics = metrics
     for routes in (
         monitor_routes(readiness, metrics), segment_routes.router, job_routes.router,
-        viewing_routes(job_routes.files_of), about_routes.router, stow.router, wado.router,
+        viewing_routes(job_routes.viewed_files_of), about_routes.router, stow.router, wado.router,
         qido.router, page_routes(),
     ):  # fmt: skip
         app.include_router(routes)

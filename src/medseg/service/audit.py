@@ -1,5 +1,7 @@
 """Who sent, read and deleted what: rows that are only ever added, and name no patient."""
 
+import threading
+import time
 from typing import Any, Literal
 
 from fastapi import Request
@@ -12,6 +14,9 @@ Action = Literal["sent", "read", "deleted", "delivered", "refused", "changed"]
 Kind = Literal["study", "series", "instance", "upload", "job", "key", "door"]
 
 
+_NOTED_MOST = 10_000
+
+
 class Audit:
     """The audit log. The database itself refuses to change or remove its rows.
 
@@ -22,6 +27,8 @@ class Audit:
 
     def __init__(self, database: Database, pseudonyms: Pseudonyms) -> None:
         self._database, self._pseudonyms = database, pseudonyms
+        self._noted: dict[tuple[str, ...], float] = {}
+        self._lock = threading.Lock()
 
     def note(
         self,
@@ -32,6 +39,7 @@ class Audit:
         *,
         outcome: str = "ok",
         origin: str = "",
+        every_seconds: float = 0.0,
     ) -> None:
         """Add a row.
 
@@ -43,7 +51,11 @@ class Audit:
                 nothing of a patient.
             outcome: `ok`, or a short word or code.
             origin: The other side's address.
+            every_seconds: The same again within so many seconds is no row of its own: a viewer
+                asks for hundreds of slices, and a scanner sends hundreds of instances.
         """
+        if self._is_noted((action, actor, kind, uid, outcome, origin), every_seconds):
+            return
         open_name = kind in ("job", "key", "door")
         name = uid if open_name else self._pseudonyms.hashed(uid)
         values = {
@@ -56,6 +68,19 @@ class Audit:
         }
         with self._database.begin() as connection:
             connection.execute(insert(audit).values(values))
+
+    def _is_noted(self, words: tuple[str, ...], every_seconds: float) -> bool:
+        """Whether there is such a row of late; from now on there is."""
+        if every_seconds <= 0:
+            return False
+        with self._lock:
+            at = time.monotonic()
+            if at < self._noted.get(words, 0.0):
+                return True
+            if len(self._noted) >= _NOTED_MOST:
+                self._noted.clear()
+            self._noted[words] = at + every_seconds
+            return False
 
     def of(self, kind: Kind, uid: str) -> list[dict[str, Any]]:
         """All that happened to one thing, in order: only who knows its UID can ask."""

@@ -1,7 +1,7 @@
 """The process that decodes and segments: told what to do in lines of JSON, bounded in memory.
 
 It may die of what it is given; then one attempt is lost and nothing else. Its answers go to what
-was its standard output; whatever libraries print goes to the standard error.
+was its standard output; whatever libraries print is dropped, since it may name a patient.
 """
 
 import json
@@ -16,8 +16,11 @@ STAGES = ("assemble", "segment", "encode")
 def main() -> None:
     """Answer one request a line until there are no more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
     most_bytes = int(sys.argv[1])
+    from medseg.service.logs import start_logs
+    from medseg.service.pseudonyms import Pseudonyms
+
+    start_logs(Pseudonyms.passing(), silent=True)
     from medseg.allocator import keep_freed_memory
 
     keep_freed_memory()

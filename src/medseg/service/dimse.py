@@ -111,8 +111,9 @@ class Door:
             if stored.is_held:
                 self._service.arrived(stored, self._settings.settle_seconds)
                 self._service.audit.note(
-                    "sent", f"ae:{peer.ae_title}", "study", stored.study_uid, origin=peer.address
-                )
+                    "sent", f"ae:{peer.ae_title}", "study", stored.study_uid,
+                    origin=peer.address, every_seconds=60.0,
+                )  # fmt: skip
                 return _SUCCESS
             _log.info("dimse.refused", extra={"status": stored.failure})
             return DUPLICATE if stored.failure is None else stored.failure

@@ -146,6 +146,17 @@ def files_of(request: Request, found: Job, asker: Asker) -> ResultFiles:
     return ResultFiles(folder, labels)
 
 
+def viewed_files_of(
+    request: Request, found: Job, files: Annotated[ResultFiles, Depends(files_of)], asker: Asker
+) -> ResultFiles:
+    """A dependency: the same for a viewer, which asks for hundreds of slices: noted once."""
+    service: Service = request.app.state.service
+    service.audit.note(
+        "read", asker.name, "job", found["id"], origin=asker.origin, every_seconds=600.0
+    )
+    return files
+
+
 @router.get("/jobs/{job_id}/files/{name}", response_class=FileResponse)
 def file(
     request: Request, found: Job, files: Annotated[ResultFiles, Depends(files_of)],

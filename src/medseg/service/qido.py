@@ -28,7 +28,18 @@ _MOST = 5000
 _RANGED = ("DA", "TM", "DT")
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
-Reader = Annotated[Caller, Depends(require("read"))]
+
+
+def _searching(request: Request, reader: Annotated[Caller, Depends(require("read"))]) -> Caller:
+    """Who asks: answers hold names of patients, so that is noted, once a minute."""
+    service: Service = request.app.state.service
+    service.audit.note(
+        "read", reader.name, "door", "qido", origin=reader.origin, every_seconds=60.0
+    )
+    return reader
+
+
+Reader = Annotated[Caller, Depends(_searching)]
 
 
 @router.get("/studies")

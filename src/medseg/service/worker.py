@@ -23,6 +23,7 @@ from medseg.service.database import Database
 from medseg.service.heartbeat import beat, leave, take_lost
 from medseg.service.held import Held
 from medseg.service.jobs import Jobs
+from medseg.service.logs import tame
 from medseg.service.queue import APPLICATION, QUEUE, VERSION, queue_url
 from medseg.service.settings import Limits
 from medseg.service.workflow import Slot, register
@@ -90,6 +91,7 @@ def run_worker(url: str, data: Path, slot: str, limits: Limits, stop: threading.
                 "log_level": "WARNING",
             }
         )
+        tame(("dbos",))
         beat(database, slot)
         child.start()
         DBOS.launch()
