@@ -16,8 +16,6 @@ from medseg.errors import BadUpload, TooLarge
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 """RFC 2046, 5.1.1."""
 
-_MOST_HEADER_BYTES = 16 * 1024
-
 
 @dataclass(frozen=True)
 class MediaType:
@@ -80,7 +78,7 @@ class PartWriter:
             raise _bad("no boundary, or one that RFC 2046 does not allow")
         self.parts: list[Part] = []
         self._folder, self._most_bytes, self._most_parts = folder, most_bytes, most_parts
-        self._bytes = self._header_bytes = 0
+        self._bytes = 0
         self._field, self._value = b"", b""
         self._headers: dict[str, str] = {}
         self._file: BinaryIO | None = None
@@ -138,19 +136,13 @@ class PartWriter:
     def _begin(self) -> None:
         if len(self.parts) >= self._most_parts:
             raise _too_large(f"more than {self._most_parts} parts")
-        self._headers, self._field, self._value, self._header_bytes = {}, b"", b"", 0
+        self._headers, self._field, self._value = {}, b"", b""
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += self._counted(data[start:end])
+        self._field += data[start:end]
 
     def _on_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += self._counted(data[start:end])
-
-    def _counted(self, data: bytes) -> bytes:
-        self._header_bytes += len(data)
-        if self._header_bytes > _MOST_HEADER_BYTES:
-            raise _too_large(f"a part with more than {_MOST_HEADER_BYTES} bytes of headers")
-        return data
+        self._value += data[start:end]
 
     def _end_header(self) -> None:
         name = self._field.decode("latin-1").lower()

@@ -230,7 +230,7 @@ def _dicom_accepted(request: Request) -> MediaType | None:
     for one in _accepted(request):
         if one.kind in ("*/*", "multipart/*"):
             return MediaType("multipart/related", {"transfer-syntax": "*"} | one.parameters)
-        if one.kind == "multipart/related" and one.parameters.get("type", DICOM).lower() == DICOM:
+        if one.kind == "multipart/related" and _inner(one, DICOM):
             return one
         if one.kind in (DICOM, "application/*"):
             return MediaType(DICOM, {"transfer-syntax": "*"} | one.parameters)
@@ -241,9 +241,15 @@ def _accepts(request: Request, kind: str) -> bool:
     for one in _accepted(request):
         if one.kind in ("*/*", "multipart/*", kind):
             return True
-        if one.kind == "multipart/related" and one.parameters.get("type", kind).lower() == kind:
+        if one.kind == "multipart/related" and _inner(one, kind):
             return True
     return False
+
+
+def _inner(accepted: MediaType, kind: str) -> bool:
+    """Whether the parts of an accepted multipart body may be of a kind."""
+    inner = accepted.parameters.get("type", kind).lower()
+    return inner in (kind, "application/*", "*/*")
 
 
 def _not_acceptable(kind: str) -> JSONResponse:
