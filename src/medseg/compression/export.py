@@ -13,6 +13,7 @@ from torch import nn
 
 from medseg.bundle import Bundle, Configuration, build_members
 from medseg.compression.accuracy import MOST_CASES, compared, require_small_loss
+from medseg.compression.alike import require_alike
 from medseg.compression.calibrate import Calibration, calibrated
 from medseg.compression.fake import fake_quantise
 from medseg.compression.graph import onnx_graph
@@ -138,7 +139,7 @@ def export(
 
     Raises:
         NoEngine: If the runtime has no such precision; if INT8 is asked for without data.
-        WrongInput: If the data set is not of the bundle's kind.
+        WrongInput: If the data set is not of the bundle's kind, by its names or its voxels.
         MissingDependency: If the runtime is not installed.
         EngineDiffers: If results differ from torch's, if convolutions would not run in INT8, or if
             Dice falls by too much. Nothing is kept then.
@@ -153,6 +154,8 @@ def export(
             cure="Name the one that it was trained on, or one of its kind: --calibrate DATASET.",
         )
     trial = None if data is None else TrialData(bundle, data)
+    if trial is not None:
+        require_alike(bundle, trial.description, trial.training, progress=progress)
     home = home_for_writing(bundle) / settings.kind / settings.precision
     with atomic_folder(home) as temporary:
         work = _Work(settings, temporary)
