@@ -111,7 +111,7 @@ def test_a_nifti_is_sent_segmented_and_shown_in_colour(
         assert text_of(browser, "model") == "phantom"
         browser.choose("#files", [phantom])
         browser.wait(SHOWN)
-        assert fake.sent == [["head.nii.gz"]]
+        assert fake.sent == [["1.nii.gz"]]  # what it was called stays here
         assert browser.run("document.body.dataset.shown") == "VolumeView"
         keep(browser, "volume")
         set_opacity(browser, 100)
@@ -208,7 +208,7 @@ def test_a_dropped_folder_is_walked_and_a_zip_is_sent_as_it_is(
         assert text_of(browser, "case-title") == "study"
         browser.drop([tmp_path / "study.zip"], (600, 400))
         browser.wait("!document.getElementById('failure').hidden")
-        assert fake.sent[1] == ["study.zip"]
+        assert fake.sent[1] == ["1.zip"]
         message = text_of(browser, "failure-message")
         assert "must be a whole NIfTI file" in message
         assert text_of(browser, "failure-code") == "Code file-unreadable"

@@ -28,7 +28,9 @@ export class Jobs {
 
   remember(jobs, title) {
     const names = JSON.parse(sessionStorage.getItem(NAMES) ?? "{}");
-    for (const job of jobs) names[job.id] = title;
+    for (const [n, job] of jobs.entries()) {
+      names[job.id] = jobs.length === 1 ? title : `${title} (${n + 1} of ${jobs.length})`;
+    }
     sessionStorage.setItem(NAMES, JSON.stringify(names));
   }
 

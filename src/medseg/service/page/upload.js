@@ -2,6 +2,12 @@
 
 import { Problem, identity, problemOf, renewKey } from "./api.js";
 
+/** A name that tells the kind of a file and nothing of a patient. */
+function neutral(name, n) {
+  const [suffix = ""] = name.toLowerCase().match(/\.(nii\.gz|nii|zip|dcm)$/) ?? [];
+  return `${n + 1}${suffix}`;
+}
+
 /** Send files to be segmented; gives what the service made of them. */
 export async function upload(files, model, told, signal) {
   for (;;) {
@@ -18,7 +24,7 @@ export async function upload(files, model, told, signal) {
 
 function send(files, model, told, signal) {
   const form = new FormData();
-  for (const file of files) form.append("files", file, file.name);
+  for (const [n, file] of files.entries()) form.append("files", file, neutral(file.name, n));
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest();
     request.open("POST", `segment?model=${encodeURIComponent(model)}`);
