@@ -49,8 +49,8 @@ instances = Table(
     Column("received_at", Float, nullable=False, index=True),
     Column("result_key", String(64), nullable=True),
 )
-"""What is held. `digest` is SHA-256 of the file; `header` the attributes that QIDO-RS answers with,
-in the DICOM JSON model (PS3.18, F.2); `result_key` says which result an instance belongs to."""
+"""What is held. `digest` is `headers.content_digest`; `header` the attributes that QIDO-RS answers
+with, in the DICOM JSON model (PS3.18, F.2); `result_key` says of which result an instance is."""
 
 conflicts = Table(
     "conflicts",

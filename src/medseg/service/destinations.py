@@ -19,13 +19,16 @@ from medseg.service.dicom_json import DICOM_JSON
 from medseg.service.settings import Destination, StoreDestination, StowDestination
 from medseg.service.tls import client_context
 
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 30.0
+"""For each answer of a destination."""
 
 _STORED = (0x0000, 0xB000, 0xB006, 0xB007, 0x0111)
 """Success; stored with a warning; held there already (PS3.4, B.2.3; PS3.7, C.5.8)."""
 
-_PASSING = range(0xA700, 0xA800)
-"""Out of resources: later there may be some."""
+_PASSING = (0x0110, 0x0124, *range(0xA700, 0xA800))
+"""Something failed there, we are not allowed yet, or it is out of resources: later it may go."""
+
+_CLASS_NOT_SUPPORTED = 0x0122
 
 _REFERENCED, _FAILED = "00081199", "00081198"
 _UID, _REASON = "00081155", "00081197"
@@ -38,10 +41,12 @@ class Told:
     Attributes:
         accepted: UIDs of the instances that it holds now.
         refused: DICOM's reason for those that it does not hold, by UID; 0 where none was given.
+        words: What else it said; empty for nothing.
     """
 
     accepted: frozenset[str] = frozenset()
     refused: dict[str, int] = field(default_factory=dict)
+    words: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -61,9 +66,12 @@ def send(destination: Destination, files: Sequence[Path]) -> Told:
         Undelivered: If the destination cannot be reached.
     """
     datasets = [pydicom.dcmread(path) for path in files]
-    if isinstance(destination, StowDestination):
-        return _stow(destination, datasets)
-    return _store(destination, datasets)
+    try:
+        if isinstance(destination, StowDestination):
+            return _stow(destination, datasets)
+        return _store(destination, datasets)
+    except OSError as error:  # of the network, or of a file with a token; requests' are some too
+        raise unreached(type(error).__name__) from error
 
 
 def _stow(destination: StowDestination, datasets: Sequence[Any]) -> Told:
@@ -74,22 +82,28 @@ def _stow(destination: StowDestination, datasets: Sequence[Any]) -> Told:
         token = destination.token_file.read_text(encoding="utf-8").strip()
         session.headers["Authorization"] = f"Bearer {token}"
     client = DICOMwebClient(destination.url.rstrip("/"), session, timeout=TIMEOUT_SECONDS)
+    client.set_http_retry_params(retry=False)  # the outbox tries again
     sent = {str(one.SOPInstanceUID): one for one in datasets}
     answer: dict[str, Any] = {}
+    words = ""
     with session:
         try:
             answer = client.store_instances(list(datasets)).to_json_dict()
         except requests.HTTPError as error:
-            answer = _body(error.response)
-        except (requests.RequestException, OSError) as error:
-            raise unreached(type(error).__name__) from error
-        except ValueError:
-            pass  # an answer that is no DICOM says nothing of any instance
+            answer, words = _body(error.response), f"HTTP {_status(error.response)}"
+        except requests.RequestException:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError):
+            words = "an answer that is no DICOM"  # and says nothing of any instance
         told = reconciled(answer, set(sent))
         silent = [uid for uid in sent if uid not in told.accepted and uid not in told.refused]
         there = {uid for uid in silent if _holds(client, sent[uid])}
     refused = {**told.refused, **{uid: 0 for uid in silent if uid not in there}}
-    return Told(told.accepted | there, refused)
+    return Told(told.accepted | there, refused, words if refused else "")
+
+
+def _status(response: requests.Response | None) -> str:
+    return "without an answer" if response is None else str(response.status_code)
 
 
 def _body(response: Any) -> dict[str, Any]:
@@ -167,15 +181,18 @@ def _store(destination: StoreDestination, datasets: Sequence[Any]) -> Told:
             try:
                 status = association.send_c_store(one)
             except ValueError:  # no presentation context for it was accepted
-                refused[uid] = 0x0122
+                refused[uid] = _CLASS_NOT_SUPPORTED
                 continue
+            except RuntimeError as error:  # the association ended meanwhile
+                raise unreached("an association that broke") from error
             code = int(status.Status) if "Status" in status else 0
             if "Status" in status and code in _STORED:
                 accepted.add(uid)
             else:
                 refused[uid] = code
     finally:
-        association.release()
+        if association.is_established:
+            association.release()
     return Told(frozenset(accepted), refused)
 
 

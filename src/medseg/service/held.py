@@ -3,18 +3,18 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from medseg.errors import BadUpload, NotHeld, TooLarge
+from medseg.errors import BadUpload, JobFailed, NotHeld, TooLarge
 from medseg.files import sha256
 from medseg.service.database import Database, conflicts, instances, jobs, now, results, uploads
-from medseg.service.headers import Header, read_header
+from medseg.service.headers import Header, content_digest, read_header
 from medseg.service.settings import Limits, Retention
 
 Outcome = Literal["stored", "again", "conflict", "late", "refused"]
@@ -85,16 +85,24 @@ class Held:
         """Where a file is written while it arrives; on the disk of its later place."""
         return self.data / "incoming"
 
-    def put(self, file: Path, sender: str, *, study_uid: str | None = None) -> Stored:
+    def put(
+        self,
+        file: Path,
+        sender: str,
+        *,
+        study_uid: str | None = None,
+        announced: tuple[str, str] | None = None,
+    ) -> Stored:
         """Take a DICOM file that arrived; the file is moved or removed.
 
         Args:
             file: The file, in `incoming`.
             sender: Who sent it.
             study_uid: The study that it must be of; None for any.
+            announced: The UIDs of class and instance that it must have; None for any.
         """
         try:
-            return self._put(file, sender, study_uid)
+            return self._put(file, sender, study_uid, announced)
         except BadUpload as error:
             return Stored("refused", failure=NOT_UNDERSTOOD, message=str(error))
         except TooLarge as error:
@@ -102,14 +110,18 @@ class Held:
         finally:
             file.unlink(missing_ok=True)
 
-    def _put(self, file: Path, sender: str, study_uid: str | None) -> Stored:
+    def _put(
+        self, file: Path, sender: str, study_uid: str | None, announced: tuple[str, str] | None
+    ) -> Stored:
         header = read_header(file, inflated_bytes=self.limits.inflated_bytes)
         identity = (header.sop_class_uid, header.sop_uid, header.study_uid, header.series_uid)
         if header.pixels > self.limits.pixels:
             return Stored("refused", *identity, OUT_OF_RESOURCES, "more pixels than limits.pixels")
         if study_uid is not None and header.study_uid != study_uid:
             return Stored("refused", *identity, MISMATCH, "an instance of another study")
-        digest, size_bytes = sha256(file), file.stat().st_size
+        if announced not in (None, identity[:2]):
+            return Stored("refused", *identity, MISMATCH, "another instance than was announced")
+        digest, size_bytes = content_digest(file), file.stat().st_size
         self.require_room(size_bytes)
         place = self.data / instance_path(header.sop_uid)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -274,7 +286,7 @@ class Held:
     def delete_study(self, study_uid: str) -> int:
         """Remove all instances of a study, with its results; how many instances there were.
 
-        Jobs stay as records. Files are removed after the rows: what is left behind by a crash is
+        Jobs stay as records; those that wait or run are cancelled. Files are removed after the rows: what is left behind by a crash is
         nobody's, and `sweep` finds it.
         """
         with self.database.begin() as connection:
@@ -285,6 +297,7 @@ class Held:
                 )
             ).all()
             series = {row.series_uid for row in rows}
+            _cancel_jobs(connection, series)
             keys = set(
                 connection.execute(
                     select(results.c.key)
@@ -322,6 +335,20 @@ def _row(header: Header, digest: str, size_bytes: int, sender: str) -> dict[str,
         "received_at": now(),
         "result_key": None,
     }
+
+
+def _cancel_jobs(connection: Connection, series_uids: Collection[str]) -> None:
+    """End the jobs of series that are removed; who carries them out looks at their state."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.series_uid.in_(series_uids), jobs.c.state.in_(("queued", "running")))
+        .values(
+            state="cancelled",
+            error_code=JobFailed.code,
+            error_message="Its study was deleted.",
+            finished_at=now(),
+        )
+    )
 
 
 def _note_conflict(

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Select, exists, func, insert, select, update
 
 from medseg.errors import JobFailed, MedsegError, NotHeld, TooLarge
 from medseg.service.database import Database, deliveries, jobs, now, results
+from medseg.service.deliveries import promise
 from medseg.service.identity import key_of
 from medseg.service.work import Options
 
@@ -76,6 +77,8 @@ class Jobs:
     def submit(self, order: Order) -> tuple[dict[str, Any], bool]:
         """Record a job; the same order gives the job that is there, while it lives or is done.
 
+        Its result then also goes where this order wants it.
+
         Returns:
             The job, and whether it is a new one.
 
@@ -83,14 +86,9 @@ class Jobs:
             TooLarge: If too many jobs wait.
         """
         with self.database.begin() as connection:
-            there = connection.execute(
-                select(jobs)
-                .where(jobs.c.key == order.key, jobs.c.state.in_((*PENDING, "done")))
-                .order_by(jobs.c.created_at.desc())
-                .limit(1)
-            ).first()
+            there = connection.execute(_alike(order.key)).first()
             if there is not None:
-                return dict(there._mapping), False
+                return _also_to(connection, dict(there._mapping), order), False
             waiting = connection.execute(
                 select(func.count()).where(jobs.c.state == "queued")
             ).scalar_one()
@@ -283,6 +281,21 @@ class Jobs:
             )
         return job
 
+    def requeue(self, job_id: str, run: int) -> dict[str, Any] | None:
+        """Queue a job that nobody carries out any more; None where it ended, or runs anew.
+
+        Args:
+            job_id: Which job.
+            run: The run whose workflow is over.
+        """
+        with self.database.begin() as connection:
+            again = connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.run == run, jobs.c.state.in_(PENDING))
+                .values(state="queued", stage="receive", progress=0.0, run=jobs.c.run + 1)
+            )
+        return self.get(job_id) if again.rowcount else None
+
     def _end(self, job_id: str, state: State, code: str, message: str) -> None:
         with self.database.begin() as connection:
             connection.execute(
@@ -290,6 +303,34 @@ class Jobs:
                 .where(jobs.c.id == job_id, jobs.c.state.in_(PENDING))
                 .values(state=state, error_code=code, error_message=message, finished_at=now())
             )
+
+
+def _alike(key: str) -> Select[Any]:
+    """The newest job of a key that lives, or whose result is there: retention takes results away."""
+    has_result = exists().where(results.c.key == jobs.c.key)
+    return (
+        select(jobs)
+        .where(
+            jobs.c.key == key,
+            jobs.c.state.in_(PENDING) | ((jobs.c.state == "done") & has_result),
+        )
+        .order_by(jobs.c.created_at.desc())
+        .limit(1)
+    )
+
+
+def _also_to(connection: Connection, job: dict[str, Any], order: Order) -> dict[str, Any]:
+    """A job that is there, with the destinations of another order for the same."""
+    more = [name for name in order.destinations if name not in job["destinations"]]
+    if more:
+        job["destinations"] = [*job["destinations"], *more]
+        connection.execute(
+            update(jobs).where(jobs.c.id == job["id"]).values(destinations=job["destinations"])
+        )
+    if job["state"] == "done":
+        for name in order.destinations:
+            promise(connection, job["key"], name, again=order.rule == BY_HAND)
+    return job
 
 
 def _new(order: Order) -> dict[str, Any]:

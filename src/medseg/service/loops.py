@@ -38,11 +38,11 @@ class Loop:
     seconds: float
 
     def run(self, stop: threading.Event) -> None:
-        """Do it until told to stop; what fails once is tried again."""
+        """Do it until told to stop; what fails once, for whatever reason, is tried again."""
         while not stop.is_set():
             try:
                 self.work()
-            except (MedsegError, OSError, SQLAlchemyError) as error:
+            except Exception as error:
                 _log.warning(
                     "loop.failed", extra={"kind": self.name, "error": type(error).__name__}
                 )
@@ -92,14 +92,14 @@ def remember_forgotten(service: Service) -> int:
 
 
 def submit_due(service: Service) -> int:
-    """Make jobs of series that are complete; how many."""
+    """Make jobs of series that are complete; how many. One that fails is due again later."""
     made = 0
     for uid in service.settling.due():
         try:
             made += _submit(service, uid)
-        except MedsegError:
+        except (MedsegError, OSError, SQLAlchemyError) as error:
+            _log.warning("series.later", extra={"series_uid": uid, "error": type(error).__name__})
             service.settling.arrived(uid, MEND_SECONDS)
-            raise
     return made
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from sqlalchemy import select, update
 
 from medseg.errors import MedsegError, Undelivered
-from medseg.service.database import Database, deliveries, now, results
+from medseg.service.audit import Audit
+from medseg.service.database import Database, deliveries, instances, now, results
 from medseg.service.destinations import TIMEOUT_SECONDS, Told, send
 from medseg.service.loops import Loop
 from medseg.service.service import Service
@@ -17,7 +18,9 @@ from medseg.service.settings import Destination
 
 FIRST_DELAY_SECONDS = 5.0
 LONGEST_DELAY_SECONDS = 600.0
-LEASE_SECONDS = 3 * TIMEOUT_SECONDS
+LEASE_SECONDS = 6 * TIMEOUT_SECONDS
+"""Longer than sending a segmentation and a report to a destination that is slow in each answer."""
+
 _JITTER = 0.2
 _LOOK_SECONDS = 0.5
 _FILES = ("seg.dcm", "measurements.dcm")
@@ -35,6 +38,7 @@ class Outbox:
         data: The data folder.
         destinations: Where results can go.
         generator: Spreads the delays, so that many results do not come back at once.
+        audit: Told of what was delivered.
         sender: Sends files; another one in tests.
         clock: Seconds since 1970.
     """
@@ -46,12 +50,13 @@ class Outbox:
         destinations: tuple[Destination, ...],
         generator: np.random.Generator,
         *,
+        audit: Audit | None = None,
         sender: Send = send,
         clock: Callable[[], float] = now,
     ) -> None:
         self._database, self._data, self._generator = database, data, generator
         self._destinations = {one.name: one for one in destinations}
-        self._send, self._clock = sender, clock
+        self._audit, self._send, self._clock = audit, sender, clock
 
     def deliver_due(self) -> int:
         """Send all that is due; how many deliveries were tried."""
@@ -93,21 +98,19 @@ class Outbox:
         except MedsegError as error:
             self._later(row, error)
             return
-        if not told.refused:
-            self._set(row, state="accepted", accepted_at=self._clock(), last_error="")
-            _log.info("delivery.accepted", extra={"destination": destination.name})
+        except Exception as error:  # a fault of ours, or a file that is gone: never the end of it
+            _log.warning("delivery.fault", extra={"error": type(error).__name__})
+            self._later(row, _incomplete(type(error).__name__))
             return
-        words = ", ".join(f"0x{reason:04X}" for reason in sorted(set(told.refused.values())))
-        error = Undelivered(
-            "A destination accepts each instance of a result.",
-            received=f"reasons {words} for {len(told.refused)} of them",
-            cure="See its log.",
-        )
-        if told.is_final:
-            self._set(row, state="refused", last_error=str(error))
+        if told.accepted and not told.refused:
+            self._set(row, state="accepted", accepted_at=self._clock(), last_error="")
+            self._note(row["key"], destination.name)
+            _log.info("delivery.accepted", extra={"destination": destination.name})
+        elif told.is_final:
+            self._set(row, state="refused", last_error=str(_incomplete(_words(told))))
             _log.warning("delivery.refused", extra={"destination": destination.name})
         else:
-            self._later(row, error)
+            self._later(row, _incomplete(_words(told)))
 
     def _later(self, row: dict[str, Any], error: MedsegError) -> None:
         delay = delay_seconds(row["attempts"], self._generator)
@@ -117,10 +120,11 @@ class Outbox:
         )
 
     def _set(self, row: dict[str, Any], **values: object) -> None:
+        """Give a delivery back, unless its lease ran out and another process has it."""
         with self._database.begin() as connection:
             connection.execute(
                 update(deliveries)
-                .where(deliveries.c.id == row["id"])
+                .where(deliveries.c.id == row["id"], deliveries.c.attempts == row["attempts"])
                 .values(leased_until=0.0, **values)
             )
 
@@ -129,6 +133,31 @@ class Outbox:
             wanted = select(results.c.folder).where(results.c.key == key)
             folder = self._data / connection.execute(wanted).scalar_one()
         return [folder / name for name in _FILES if (folder / name).is_file()]
+
+    def _note(self, key: str, destination: str) -> None:
+        """Note that the result of a study left the house."""
+        if self._audit is None:
+            return
+        with self._database.reading() as connection:
+            wanted = select(instances.c.study_uid).where(instances.c.result_key == key).limit(1)
+            study_uid = connection.execute(wanted).scalar_one_or_none()
+        if study_uid is not None:
+            self._audit.note("delivered", "service", "study", study_uid, origin=destination)
+
+
+def _words(told: Told) -> str:
+    """What a destination said against a result."""
+    reasons = sorted(set(told.refused.values()) - {0})
+    words = [f"0x{reason:04X}" for reason in reasons] + ([told.words] if told.words else [])
+    return f"{', '.join(words) or 'no word'} for {len(told.refused)} of its instances"
+
+
+def _incomplete(received: str) -> Undelivered:
+    return Undelivered(
+        "A destination accepts each instance of a result.",
+        received=received,
+        cure="See the log of the destination.",
+    )
 
 
 def delay_seconds(attempts: int, generator: np.random.Generator) -> float:
@@ -143,12 +172,16 @@ def delay_seconds(attempts: int, generator: np.random.Generator) -> float:
     return min(doubled, LONGEST_DELAY_SECONDS) * spread
 
 
-def delivery_loop(service: Service) -> Loop:
-    """The loop that delivers the results of a service."""
-    outbox = Outbox(
-        service.database,
-        service.settings.data,
-        service.settings.destinations,
-        np.random.default_rng(),
-    )
-    return Loop("outbox", outbox.deliver_due, _LOOK_SECONDS)
+def delivery_loops(service: Service) -> tuple[Loop, ...]:
+    """The loops that deliver the results of a service: one that hangs holds up no other."""
+    return tuple(
+        Loop(
+            f"outbox-{destination.name}",
+            Outbox(
+                service.database, service.settings.data, (destination,), np.random.default_rng(),
+                audit=service.audit,
+            ).deliver_due,
+            _LOOK_SECONDS,
+        )
+        for destination in service.settings.destinations
+    )  # fmt: skip

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, delete, insert, select
 
-from medseg.files import sha256
-from medseg.service.database import Database, deliveries, instances, now, results
-from medseg.service.headers import read_header
+from medseg.errors import JobFailed
+from medseg.service.database import Database, instances, now, results
+from medseg.service.database import jobs as records
+from medseg.service.deliveries import promise
+from medseg.service.headers import content_digest, read_header
 from medseg.service.jobs import Jobs
 
 _DICOM = ("seg.dcm", "measurements.dcm")
@@ -39,6 +41,8 @@ def publish(
 ) -> bool:
     """Make a result known and its job done, in one transaction; whether it was not known before.
 
+    Nothing becomes known of a job that was ended meanwhile, as when its study was deleted.
+
     Args:
         database: The tables.
         jobs: The records of jobs.
@@ -46,42 +50,55 @@ def publish(
         job: The record of the job.
         facts: What `Segmenter.encode` says.
         seconds: By stage.
+
+    Raises:
+        JobFailed: If the files are gone that an earlier stage wrote.
     """
     key, job_id = job["key"], job["id"]
     written, place = data / working_folder(key, job_id), data / result_folder(key)
+    is_new, sent_back = False, []
     with database.begin() as connection:
-        known = connection.execute(select(results.c.key).where(results.c.key == key)).first()
-        if known is None:
-            if written.is_dir():
-                _move(written, place)
-            rows = _instances(place, result_folder(key), key)
-            sop_uid = rows[0]["sop_uid"] if rows else None
-            connection.execute(
-                insert(results).values(
-                    key=key, job_id=job_id, folder=result_folder(key), sop_uid=sop_uid,
-                    facts=facts, size_bytes=facts["size_bytes"], published_at=now(),
-                )
-            )  # fmt: skip
-            for values in rows:
-                connection.execute(insert(instances).values(values))
-        for name in job["destinations"]:
-            _into_outbox(connection, key, name)
-        jobs.finish(connection, job_id, seconds)
+        if jobs.finish(connection, job_id, seconds):
+            found = connection.execute(select(results.c.key).where(results.c.key == key)).first()
+            is_new = found is None
+            if is_new:
+                sent_back = _make_known(connection, written, place, job, facts)
+            wanted = select(records.c.destinations).where(records.c.id == job_id)
+            for name in connection.execute(wanted).scalar_one():  # more may have been asked for
+                promise(connection, key, name)
     shutil.rmtree(written, ignore_errors=True)
-    return known is None
+    for path in sent_back:
+        (data / path).unlink(missing_ok=True)
+    return is_new
 
 
-def _into_outbox(connection: Any, key: str, destination: str) -> None:
-    there = select(deliveries.c.id).where(
-        deliveries.c.key == key, deliveries.c.destination == destination
-    )
-    if connection.execute(there).first() is None:
-        connection.execute(
-            insert(deliveries).values(
-                key=key, destination=destination, state="waiting", attempts=0, next_at=now(),
-                leased_until=0.0, last_error="", accepted_at=None,
-            )
-        )  # fmt: skip
+def _make_known(
+    connection: Connection, written: Path, place: Path, job: dict[str, Any], facts: dict[str, Any]
+) -> list[str]:
+    """Put files and rows in their places; files that are no longer those of an instance."""
+    if written.is_dir():
+        _move(written, place)
+    if not place.is_dir():
+        raise JobFailed(
+            "A result is published with the files that were written for it.",
+            received="none of them",
+            cure="It is segmented again.",
+        )
+    key, relative = job["key"], result_folder(job["key"])
+    rows = _instances(place, relative, key)
+    connection.execute(
+        insert(results).values(
+            key=key, job_id=job["id"], folder=relative, sop_uid=rows[0]["sop_uid"] if rows else None,
+            facts=facts, size_bytes=facts["size_bytes"], published_at=now(),
+        )
+    )  # fmt: skip
+    of_rows = instances.c.sop_uid.in_([row["sop_uid"] for row in rows])
+    # A result of ours that was forgotten and came back with its study from elsewhere.
+    sent_back = connection.execute(select(instances.c.path).where(of_rows)).scalars().all()
+    connection.execute(delete(instances).where(of_rows))
+    for values in rows:
+        connection.execute(insert(instances).values(values))
+    return list(sent_back)
 
 
 def _move(written: Path, place: Path) -> None:
@@ -105,7 +122,7 @@ def _instances(place: Path, relative: str, key: str) -> Sequence[dict[str, Any]]
                 "study_uid": header.study_uid,
                 "sop_class_uid": header.sop_class_uid,
                 "transfer_syntax_uid": header.transfer_syntax_uid,
-                "digest": sha256(path),
+                "digest": content_digest(path),
                 "path": f"{relative}/{name}",
                 "size_bytes": 0,
                 "frames": header.frames,

@@ -11,7 +11,7 @@ from medseg.service.app import create_app
 from medseg.service.dimse import Door
 from medseg.service.logs import start_logs
 from medseg.service.loops import Loop, loops_of, remember_forgotten, start
-from medseg.service.outbox import delivery_loop
+from medseg.service.outbox import delivery_loops
 from medseg.service.service import open_service
 from medseg.service.settings import ServiceSettings
 from medseg.service.supervise import Slots, commands_of
@@ -43,7 +43,7 @@ def serve(
     start_logs(service.pseudonyms)
     stop = threading.Event()
     slots = Slots(commands_of(settings, settings_file))
-    loops: tuple[Loop, ...] = (*loops_of(service), delivery_loop(service))
+    loops: tuple[Loop, ...] = (*loops_of(service), *delivery_loops(service))
     door = None if settings.dimse is None else Door(service, settings.dimse)
     threads = []
     try:

@@ -1,5 +1,6 @@
 """The parts of the service in one hand, opened once for a process that answers requests."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,21 @@ class Service:
     rules: tuple[Rule, ...]
     settling: Settling
 
-    def arrived(self, stored: Stored, settle_seconds: float) -> None:
-        """An instance arrived with its study: its series is due when it is complete."""
+    def arrived(
+        self,
+        stored: Stored,
+        settle_seconds: float,
+        is_open: Callable[[], bool] | None = None,
+    ) -> None:
+        """An instance arrived with its study: its series is due when it is complete.
+
+        Args:
+            stored: What became of it.
+            settle_seconds: See `Settling.arrived`.
+            is_open: See `Settling.arrived`.
+        """
         if stored.outcome in ("stored", "late"):
-            self.settling.arrived(stored.series_uid, settle_seconds)
+            self.settling.arrived(stored.series_uid, settle_seconds, is_open)
 
     def submit_series(
         self,

@@ -1,6 +1,7 @@
 """A zip becomes files within bounds: under names of our own, so that none can leave its folder."""
 
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +14,15 @@ MOST_BYTES = 64 * 2**30
 MOST_FILES = 100_000
 
 _CHUNK = 1 << 20
+
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Others may want gigabytes of memory to be unpacked, and nothing in medicine uses them."""
+
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, EOFError, OSError, ValueError,
+    OverflowError,
+)  # fmt: skip
+"""What `zipfile` says to zips that are not whole."""
 
 
 def is_zip(path: Path) -> bool:
@@ -42,8 +52,8 @@ def unzipped(
         The files, in the order of the zip.
 
     Raises:
-        UnreadableFile: If it is no whole zip, is encrypted, or holds more than it may. What was
-            unpacked by then is removed.
+        UnreadableFile: If it is no whole zip, is encrypted or compressed otherwise than by deflate, or holds more
+            than it may. What was unpacked by then is removed.
     """
     written: list[Path] = []
     try:
@@ -61,7 +71,7 @@ def unzipped(
                 written.append(place)
                 left -= _write(archive, member, place, left, path)
         return written
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
+    except _BROKEN as error:
         _remove(written)
         raise _refused(path, str(error) or type(error).__name__) from error
     except RuntimeError as error:  # how zipfile says that a password is needed
@@ -89,6 +99,8 @@ def _write(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path, left: int, path: Path
 ) -> int:
     """Write one file; its bytes. Sizes in the zip's directory are not believed."""
+    if member.compress_type not in _COMPRESSIONS:
+        raise _refused(path, "a compression other than deflate")
     total = 0
     with archive.open(member) as source, place.open("wb") as target:
         while chunk := source.read(_CHUNK):
