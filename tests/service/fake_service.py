@@ -100,13 +100,21 @@ class FakeService:
         threading.Thread(target=self._run, args=(job,), daemon=True).start()
         return job
 
+    def retry(self, job_id: str) -> dict[str, Any]:
+        job = self.job(job_id)
+        job.update(state="queued", error=None)
+        threading.Thread(target=self._run, args=(job,), daemon=True).start()
+        return job
+
     def _run(self, job: dict[str, Any]) -> None:
         time.sleep(self.stage_seconds)
-        job.update(state="running", attempts=1, started_at=time.time())
+        job.update(state="running", attempts=job["attempts"] + 1, started_at=time.time())
         for stage in STAGES:
             job.update(stage=stage, progress=0.0)
             for step in (0.3, 0.6, 1.0):
                 time.sleep(self.stage_seconds / 3)
+                if job["state"] == "cancelled":
+                    return
                 job["progress"] = step
             job["seconds"][stage] = self.stage_seconds
         try:
@@ -182,6 +190,16 @@ def _tell_of_jobs(app: FastAPI, fake: FakeService) -> None:
     @app.get("/jobs/{job_id}")
     def job(job_id: str) -> dict[str, Any]:
         return fake.job(job_id)
+
+    @app.delete("/jobs/{job_id}")
+    def cancel(job_id: str) -> dict[str, Any]:
+        error = {"code": "service-job", "message": "Cancelled."}
+        fake.job(job_id).update(state="cancelled", error=error)
+        return fake.job(job_id)
+
+    @app.post("/jobs/{job_id}/retry", status_code=202)
+    def retry(job_id: str) -> dict[str, Any]:
+        return fake.retry(job_id)
 
     @app.get("/jobs/{job_id}/events")
     async def events(job_id: str, accept: Annotated[str, Header()]) -> Response:

@@ -1,5 +1,6 @@
 """The page in a browser: files go in, a mask comes out in colour, with and without WebGL 2."""
 
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -223,6 +224,12 @@ def test_a_key_is_asked_for_once_and_sent_with_everything(
     fake.key = "ms_1_secret"
     asked = "document.getElementById('key-dialog').open"
     with opened(fake, tmp_path, flags=WITHOUT_WEBGL, until=asked) as browser:
+        click(browser, "key-cancel")
+        browser.wait("document.getElementById('forget').checkVisibility()")
+        assert "Without a key" in text_of(browser, "connection")
+        assert text_of(browser, "forget") == "Enter a key"
+        click(browser, "forget")
+        browser.wait(asked)
         for key in ("wrong", "ms_1_secret"):
             browser.run(f"document.getElementById('key').value = '{key}'")
             browser.run("document.getElementById('key-form').requestSubmit()")
@@ -240,6 +247,28 @@ def test_a_key_is_asked_for_once_and_sent_with_everything(
         browser.wait("!document.getElementById('failure').hidden")
         assert text_of(browser, "failure-title") == "This result cannot be shown"
         assert "no such job" in text_of(browser, "failure-message")
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_job_is_followed_cancelled_and_tried_again(
+    fake: FakeService, phantom: Path, tmp_path: Path
+) -> None:
+    fake.stage_seconds = 4.0
+    with opened(fake, tmp_path, flags=WITHOUT_WEBGL) as browser:
+        browser.choose("#files", [phantom])
+        browser.wait("document.getElementById('stage-name').textContent === 'Receiving the study'")
+        browser.wait("document.getElementById('stage-bar').value > 0.2")
+        assert browser.run("document.querySelectorAll('.job progress').length") == 1
+        fake.stage_seconds = 0.05
+        click(browser, "cancel")
+        browser.wait("!document.getElementById('failure').hidden")
+        assert text_of(browser, "failure-title") == "Cancelled: no mask was made"
+        time.sleep(1.5)  # the fake one looks at its state between steps
+        click(browser, "retry")
+        browser.wait(SHOWN)
+        assert fake.jobs["00000001-0000"]["attempts"] == 2
+        assert "Attempts2" in text_of(browser, "record")
 
 
 @needs_chromium

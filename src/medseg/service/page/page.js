@@ -26,7 +26,8 @@ onKeyWanted((refused) => new Promise((done) => {
   at("key-form").onsubmit = () => { key = at("key").value.trim(); };
   at("key-cancel").onclick = () => dialog.close();
   dialog.onclose = () => {
-    show(at("forget"), key !== null);
+    at("forget").textContent = key === null ? "Enter a key" : "Forget key";
+    show(at("forget"), true);
     done(key);
   };
   dialog.showModal();
