@@ -18,6 +18,7 @@ from medseg.errors import LoopError
 ASKED = {
     "data": Path("data"), "bundles": Path("bundles"), "test": Path("test"),
     "pool": (Path("pool"),), "labels": Path("labels"), "epochs": 12, "device": "cpu",
+    "precision": "fp32",
     "learning_rate_share": 1.0, "rule": PromotionRule(old_loss=0.5, old_structure_loss=1.0),
 }  # fmt: skip
 

@@ -84,9 +84,22 @@ def test_one_changed_byte_is_found_though_its_time_was_set_back(data):
 def test_changes_that_are_in_no_version_are_not_lost(data):
     write_label(data.root / "labels" / "case_01.nii.gz", 1, shift=1)
     before = files_of(data.root)
-    with pytest.raises(VersionError, match="changes that are in none"):
+    with pytest.raises(VersionError, match="changes that are in none: case_01"):
         data.check_out("v1")
     assert files_of(data.root) == before
+
+
+@pytest.mark.parametrize("name", ["images/stray.nii.gz", "folds.json"])
+def test_files_that_are_of_no_case_are_not_lost_either(data, name):
+    (data.root / name).write_text("{}")
+    with pytest.raises(VersionError, match=f"in none: {name}"):
+        data.check_out("v1")
+    assert (data.root / name).read_text() == "{}"
+    data.commit("with it")
+    data.check_out("v1")
+    assert not (data.root / name).exists()
+    data.check_out("v2")
+    assert (data.root / name).read_text() == "{}"
 
 
 def test_versions_are_found_by_name_commit_and_digest(data):

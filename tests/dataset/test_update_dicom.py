@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from test_dicom_pairs import LIVER, SPLEEN, add
 
-from medseg.dataset.description import load_description, read_case_label, save_description
+from medseg.dataset.description import (
+    load_description,
+    read_case,
+    read_case_label,
+    save_description,
+)
 from medseg.dataset.dicom_pairs import import_dataset
 from medseg.dataset.update import update_labels
 from medseg.errors import LabelError
@@ -49,3 +54,15 @@ def test_a_structure_that_the_data_do_not_have_is_refused(data, tmp_path):
     correct(tmp_path, "p1", [LIVER, Label(value=2, name="kidney")])
     with pytest.raises(LabelError, match="p1: kidney"):
         update_labels(data, tmp_path / "back")
+
+
+def test_a_new_series_comes_with_all_its_slices(data, tmp_path):
+    add(tmp_path / "pool", "p333", write_segmentation, [LIVER])
+    series = find_only_series(tmp_path / "pool" / "p333" / "scan")
+    done = update_labels(data, tmp_path / "pool" / "p333" / "drawn", images={"p333": series.paths})
+    assert done.added == ("p333",)
+    described = load_description(data)
+    case = described.case("p333")
+    assert len(list(case.images[0].iterdir())) == len(series.paths)
+    assert read_case(described, case).geometry.same_space(read_series_geometry(series))
+    assert (read_case_label(described, case).array[1:5, 1:4, 0] == 1).all()

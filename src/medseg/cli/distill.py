@@ -86,6 +86,7 @@ def distill(
         from medseg.compression.distill import distill as distil
         from medseg.compression.imitation import ImitationSpec
         from medseg.dataset.importers import open_dataset
+        from medseg.dataset.manifest import with_version
         from medseg.training.schedule import command_clock
 
         imitation = ImitationSpec(
@@ -94,7 +95,7 @@ def distill(
         )  # fmt: skip
         done = distil(
             load_bundle(teacher),
-            open_dataset(data, progress=console.progress),
+            with_version(open_dataset(data, progress=console.progress), data),
             out,
             DistillSettings(
                 student=student, seconds=seconds, epochs=epochs, imitation=imitation,

@@ -9,7 +9,7 @@ import typer
 
 from medseg.cli.console import EXIT_FAILED, Console, reporting
 from medseg.cli.durations import seconds_of
-from medseg.cli.training_options import Device, Seed
+from medseg.cli.training_options import Device, Precision, Seed
 
 if TYPE_CHECKING:
     from medseg.continual.loop_state import LoopState
@@ -70,6 +70,7 @@ def run(
     ] = 0.3,
     rule: Annotated[Path | None, typer.Option(help="JSON file with the rule of promotion.")] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     seed: Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the loop that lies in --out.")
@@ -91,8 +92,8 @@ def run(
         settings = settings_of(
             data=data, bundles=bundles, test=test, pool=tuple(pool or ()), labels=labels,
             new_test=new_test, baseline=baseline, count=count, strategy=strategy, replay=replay,
-            seconds=seconds, epochs=epochs, learning_rate_share=rate, device=device, seed=seed,
-            rule=_rule(rule),
+            seconds=seconds, epochs=epochs, learning_rate_share=rate, device=device,
+            precision=precision, seed=seed, rule=_rule(rule),
         )  # fmt: skip
         state = run_loop(
             settings, out, resume=resume, command=shlex.join(["medseg", *sys.argv[1:]]),

@@ -47,6 +47,8 @@ class LoopSettings(BaseModel):
         epochs: Passes over its cases; None when `seconds` counts.
         learning_rate_share: Of the learning rate that the bundle in use was trained with.
         device: Where networks run.
+        precision: Arithmetic of the training; "auto" times what is fastest here, so that two loops
+            may differ in the last digits.
         seed: Of all that is drawn.
         rule: When the candidate is promoted.
     """
@@ -68,6 +70,7 @@ class LoopSettings(BaseModel):
     epochs: int | None = Field(None, ge=1)
     learning_rate_share: float = Field(0.3, gt=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(0, ge=0)
     rule: PromotionRule = PromotionRule()
 

@@ -253,7 +253,8 @@ def train_candidate(loop: Loop) -> Candidate:
         RunSettings(
             seconds=settings.seconds, epochs=settings.epochs, arch=start.plan.network.kind,
             config=start.plan.config, folds=tuple(range(min(members, FOLDS))) * (members > 1),
-            device=settings.device, seed=settings.seed,
+            device=settings.device,
+            precision=settings.precision, seed=settings.seed,
         ),
         plan=_gentle(start.plan, settings.learning_rate_share),
         start=start,

@@ -5,7 +5,7 @@ folder of the data set, so that whoever knows these tools can use them as well.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 HERE = "now"
 """Word for the files at hand, where a version is asked for."""
+
+_REMOTES_FILE = ".dvc/config"
+"""Which remotes there are is a matter of the place, and not of a version."""
 
 _TEXTS, _LARGEST_TEXT = (".json", ".csv", ".tsv", ".txt", ".md"), 1_000_000
 
@@ -212,13 +215,21 @@ class VersionedData:
         if not message.strip():
             raise VersionError("A version says why it was made.", cure='Give -m "why".')
         with self.history.alone():
-            manifest, changes = self._add(verify=verify, progress=progress)
+            _, changes = self._add(verify=verify, progress=progress)
             latest = self._latest()
-            if latest and self.manifest(latest).digest == manifest.digest:
+            before = self.history.files(latest) if latest else {}
+            names = set(before) | set(self.store.small_files) | set(self._texts())
+            if latest and not self._changed(names, before):
                 return latest, changes
-            before = set(self.history.files(latest)) if latest else set()
-            names = before | set(self.store.small_files) | set(self._texts())
             return self.history.commit(names, message.strip()), changes
+
+    def _changed(self, names: Iterable[str], before: Mapping[str, bytes]) -> list[str]:
+        """Small files that are not as they were; where remotes are is not counted."""
+        return [
+            name
+            for name in names
+            if name != _REMOTES_FILE and _content(self.root / name) != before.get(name)
+        ]
 
     def diff(
         self, before: str, after: str, *, verify: bool = False, progress: Progress = SILENT
@@ -366,7 +377,7 @@ class VersionedData:
             changes = diff(self.manifest(version), self.now(), names=("", ""))
             touched = _files_of(self.description(), changes)
         files = self.history.files(version)
-        files.pop(".dvc/config", None)
+        files.pop(_REMOTES_FILE, None)
         for name in set(self.store.small_files) | set(self._texts()):
             if name not in files and name.endswith((".dvc", *_TEXTS)) and self._is_kept(name):
                 (self.root / name).unlink()
@@ -401,15 +412,30 @@ class VersionedData:
         return any(name in self.history.files(one) for one in self.versions())
 
     def _require_kept(self, progress: Progress) -> None:
-        """Pass if the files at hand are those of a version, or there are none."""
+        """Pass if all files at hand are in a version, or there are none."""
         if not (self.root / DESCRIPTION_FILE).is_file():
             return
-        digest = self.now(progress=progress).digest
-        every = self.versions()
-        if not any(self.manifest(one).digest == digest for one in reversed(every)):
+        every = [self.history.files(one) for one in self.versions()]
+        lost = [
+            name
+            for name in self._texts()
+            if name != MANIFEST_FILE
+            and not any(_content(self.root / name) == files.get(name) for files in every)
+        ]
+        lost += self.store.untracked()
+        now = self.now(progress=progress)
+        if not any(self.manifest(one).digest == now.digest for one in self.versions()):
+            latest = self._latest()
+            before = self.manifest(latest) if latest else _nothing(now)
+            changes = diff(before, now, names=("", ""))
+            lost += [*changes.added, *(one.case for one in changes.relabelled), *changes.reimaged]
+            lost += [] if lost else ["what describes them"]
+        if lost:
             raise VersionError(
                 "Files at hand are in a version before others take their place.",
-                received="changes that are in none",
+                received="changes that are in none: "
+                + ", ".join(lost[:5])
+                + ", ..." * (len(lost) > 5),
                 cure='Keep them: medseg version commit -m "why"; or lose them: checkout --force.',
             )
 
@@ -428,6 +454,10 @@ def _parted(ours: Sequence[Version], theirs: Sequence[Version]) -> VersionError:
         cure="Pull before you make versions; to keep both, pull into an empty folder and import "
         "the labels there: medseg dataset import LABELS --update.",
     )
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _files_of(description: DatasetDescription, changes: VersionDiff) -> list[Path]:

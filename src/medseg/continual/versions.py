@@ -110,6 +110,23 @@ class DataStore:
                     _transfer(repo, repo.cloud.get_remote_odb(name), repo.cache.local, wanted)
                 repo.checkout(force=True)
 
+    def untracked(self) -> list[str]:
+        """Files in tracked folders that were not kept yet, as names below the root."""
+        found: list[str] = []
+        with self._open() as repo:
+            for out in repo.index.outs:
+                folder = Path(out.fs_path)
+                tree = out.get_obj() if folder.is_dir() else None
+                if tree is None:
+                    continue
+                kept = {folder.joinpath(*key) for key, _, _ in tree}
+                found += [
+                    path.relative_to(self.root).as_posix()
+                    for path in sorted(folder.rglob("*"))
+                    if path.is_file() and path not in kept
+                ]
+        return found
+
     def remotes(self) -> dict[str, str]:
         """Name -> address of each remote, the one that is used first."""
         with self._open() as repo:

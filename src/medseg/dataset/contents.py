@@ -5,6 +5,7 @@ which no program can set back) are what they were, and lay well before it was re
 not want to believe that asks for every byte.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from medseg.errors import CannotWrite
 from medseg.files import sha256, write_text
 from medseg.progress import SILENT, Progress
 
@@ -43,12 +45,14 @@ class Contents:
     """Digests of files, with a memory on the disk.
 
     Args:
-        memory: File of the memory; what cannot be read there is forgotten. None for no memory.
+        memory: File of the memory; what cannot be read there is forgotten, and where it cannot be
+            written nothing is remembered. None for no memory.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
         self._seen: dict[str, Seen] = {}
+        self._asked: set[str] = set()
         if memory is not None and memory.is_file():
             try:
                 kept = json.loads(memory.read_text("utf-8"))
@@ -68,10 +72,10 @@ class Contents:
 
         Raises:
             OSError: If a file cannot be read.
-            CannotWrite: If the memory cannot be written.
         """
         wanted = list(dict.fromkeys(paths))
         before = dict(self._seen)
+        self._asked.clear()
         found: dict[Path, str] = {}
         with (
             progress.task("reading files", len(wanted)) as task,
@@ -82,8 +86,10 @@ class Contents:
             ):
                 found[path] = digest
                 task.advance()
+        self._seen = {name: self._seen[name] for name in sorted(self._asked)}
         if self._memory is not None and self._seen != before:
-            write_text(self._memory, json.dumps(self._seen) + "\n")
+            with contextlib.suppress(CannotWrite):
+                write_text(self._memory, json.dumps(self._seen) + "\n")
         return found
 
     def _of(self, path: Path, *, verify: bool) -> str:
@@ -95,6 +101,7 @@ class Contents:
 
     def _file(self, path: Path, *, verify: bool) -> str:
         stat, name = path.stat(), str(path.absolute())
+        self._asked.add(name)
         seen = self._seen.get(name)
         if seen is not None and not verify and seen.is_of(stat):
             return seen.digest

@@ -24,8 +24,9 @@ from medseg.dataset.dicom_pairs import DicomPair, label_map_of
 from medseg.dataset.naming import counted, label_base, visible
 from medseg.errors import DatasetError, LabelError, MedsegError, MissingPath
 from medseg.progress import SILENT, Progress
-from medseg.volume.dicom import find_series
+from medseg.volume.dicom import find_series, read_series
 from medseg.volume.dicom_labels import choose_referenced, described_labels, is_dicom_labels
+from medseg.volume.geometry import Geometry
 from medseg.volume.io import (
     is_dicom_file,
     is_image_file,
@@ -38,7 +39,7 @@ from medseg.volume.io import (
 from medseg.volume.labels import Labels
 from medseg.volume.placing import place
 from medseg.volume.regions import with_ignored
-from medseg.volume.volume import LabelMap
+from medseg.volume.volume import LabelMap, Volume
 
 
 class Update(NamedTuple):
@@ -189,20 +190,33 @@ def _read(
     labels_folder = home / _common_folder(description, home, labels=True)
     if name in known:
         case = known[name]
-        label_map = _label_map(description, file, case.images)
+        label_map = _label_map(description, file, case.images, read_geometry(case.images[0]))
         inside = case.label is not None and case.label.is_relative_to(home)
         place_of_it = case.label if inside else None
         return _Taken(case, label_map, place_of_it or labels_folder / f"{name}.nii.gz")
     pictures = tuple(images[name])
-    fit_channels(read_volume(pictures), description.channels, what=f"case {name}")
-    label_map = _label_map(description, file, pictures)
+    image = _image(pictures)
+    fit_channels(image, description.channels, what=f"case {name}")
+    label_map = _label_map(description, file, pictures, image.geometry)
     folder = home / _common_folder(description, home, labels=False)
     places = image_places(name, pictures, folder)
     label_file = labels_folder / f"{name}.nii.gz"
     return _Taken(Case(id=name, images=places, label=label_file), label_map, label_file, pictures)
 
 
-def _label_map(description: DatasetDescription, file: Path, images: Sequence[Path]) -> LabelMap:
+def _image(images: Sequence[Path]) -> Volume:
+    """The image of a new case: files, a DICOM folder, or the files of one series."""
+    if len(images) == 1 or is_image_file(images[0]):
+        return read_volume(tuple(images))
+    for series in find_series(images[0].parent):
+        if set(images) <= set(series.paths):
+            return read_series(series)
+    raise DatasetError("The images of a case are one series.", received=str(images[0].parent))
+
+
+def _label_map(
+    description: DatasetDescription, file: Path, images: Sequence[Path], grid: Geometry
+) -> LabelMap:
     """A label file on the grid of its image, with the values of the data set."""
     if not is_image_file(file):
         return _dicom_label_map(description, file, images)
@@ -217,7 +231,7 @@ def _label_map(description: DatasetDescription, file: Path, images: Sequence[Pat
             + ", ".join(f"{label.value} ({label.name})" for label in allowed)
             + "; relabel the file.",
         ) from error
-    return place(found, read_geometry(images[0]))
+    return place(found, grid)
 
 
 def _dicom_label_map(
