@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_service import Finisher, open_tiny_service
+from sqlalchemy import delete, insert
 from test_held import put
 
 from medseg.errors import DicomError, JobFailed, NotHeld, TooLarge
-from medseg.service.database import Database
+from medseg.service.database import Database, results
 from medseg.service.identity import key_of
 from medseg.service.jobs import Jobs, Order
 from medseg.service.loops import Loop, loops_of, remember_forgotten, submit_due
 from medseg.service.models import Models
+from medseg.service.publish import working_folder
 from medseg.service.retention import retain, sweep_incoming
 from medseg.service.routing import SeriesFacts, facts_of, first_fitting, fits, rules_of
 from medseg.service.service import Service
@@ -40,7 +42,19 @@ def test_one_order_is_one_job_while_it_lives_and_when_it_is_done(jobs: Jobs) -> 
     first, is_new = jobs.submit(order())
     assert is_new
     assert jobs.submit(order(priority=1))[0]["id"] == first["id"]
-    jobs.fail(first["id"], DicomError("Bad."))
+    with jobs.database.begin() as connection:
+        jobs.finish(connection, first["id"], {})
+        connection.execute(insert(results).values(
+            key=first["key"], job_id=first["id"], folder="r", facts={}, size_bytes=0,
+            published_at=0.0,
+        ))  # fmt: skip
+    assert jobs.submit(order())[0]["id"] == first["id"]
+    with jobs.database.begin() as connection:  # as retention does
+        connection.execute(delete(results))
+    again, is_new = jobs.submit(order())
+    assert is_new
+    jobs.fail(again["id"], DicomError("Bad."))
+    first = again
     again, is_new = jobs.submit(order())
     assert is_new
     assert again["id"] != first["id"]
@@ -72,7 +86,17 @@ def test_a_job_goes_its_way(jobs: Jobs) -> None:
     done = jobs.get(job)
     assert (done["state"], done["error_code"], done["progress"]) == ("done", "", 1.0)
     assert jobs.begin(job) is None
+    assert jobs.requeue(job, 0) is None
     assert jobs.counts() == {"done": 1}
+
+
+def test_a_job_that_nobody_carries_out_is_queued_again_once(jobs: Jobs) -> None:
+    job = jobs.submit(order())[0]["id"]
+    jobs.begin(job)
+    again = jobs.requeue(job, 0)
+    assert again is not None
+    assert (again["state"], again["run"]) == ("queued", 1)
+    assert jobs.requeue(job, 0) is None
 
 
 def test_what_has_ended_stays_so(jobs: Jobs) -> None:
@@ -242,6 +266,30 @@ def test_what_is_old_goes_unless_work_is_to_be_done(
     assert left == {studies[0], studies[2]}
 
 
+def test_a_study_stays_until_its_result_is_delivered(
+    tmp_path: Path, bundle_folder: Path, write_study: Write
+) -> None:
+    from sqlalchemy import update
+
+    from medseg.service.database import deliveries, instances
+
+    service = open_tiny_service(
+        tmp_path / "held", bundle_folder, retention={"days": 1.0},
+        destinations=[{"kind": "stow", "name": "pacs", "url": "http://x"}],
+    )  # fmt: skip
+    uid = {put(service.held, file).series_uid for file in write_study()}.pop()
+    job = service.submit_series(uid, sender="test", destinations=("pacs",))
+    Finisher(service).finish(job["id"])
+    with service.database.begin() as connection:
+        connection.execute(update(instances).values(received_at=1.0))
+    assert retain(service) == 0
+    with service.database.begin() as connection:
+        connection.execute(update(deliveries).values(state="accepted"))
+    assert retain(service) == 1
+    assert list(service.settings.data.glob("results/*/*")) == []
+    assert service.jobs.get(job["id"])["state"] == "done"
+
+
 def test_what_is_too_much_goes_the_oldest_first(
     tmp_path: Path, bundle_folder: Path, write_study: Write
 ) -> None:
@@ -265,6 +313,11 @@ def test_leftovers_of_crashes_go_after_an_hour(service: Service) -> None:
     old, new = service.held.incoming / "old", service.held.incoming / "new"
     for path in (old, new):
         path.write_bytes(b"x")
-    os.utime(old, (1.0, 1.0))
+    job = service.jobs.submit(order())[0]
+    working = service.settings.data / working_folder(job["key"], job["id"])
+    working.mkdir()
+    for path in (old, working):
+        os.utime(path, (1.0, 1.0))
     assert sweep_incoming(service) == 1
     assert new.exists()
+    assert working.exists()

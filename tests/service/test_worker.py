@@ -15,10 +15,10 @@ from small_service import Finisher, phantom_nifti
 from sqlalchemy import func, select
 
 from medseg.errors import InvalidSettings, JobFailed, MedsegError
-from medseg.service.attempt import CaseFault, Child
+from medseg.service.attempt import CaseFault, Child, SlotEnds
 from medseg.service.child import answer
 from medseg.service.database import Database, instances, results
-from medseg.service.heartbeat import beat, leave, living, take_lost
+from medseg.service.heartbeat import beat, forget, leave, living, take_lost
 from medseg.service.publish import publish, working_folder
 from medseg.service.service import Service
 from medseg.service.settings import Limits
@@ -72,7 +72,7 @@ def test_all_stages_lead_to_a_result(service: Service, job: str) -> None:
     work = slot.child.asked[0][1]  # type: ignore[attr-defined]
     assert work["upload"].endswith(".nii.gz")
     Path(work["out"]).mkdir()
-    assert slot.deliver(job, given["facts"], {"segment": 1.0}) == {"what": "ok"}
+    assert slot.deliver(job, given["facts"], {"segment": 1.0}, False) == {"what": "ended"}
     assert service.jobs.get(job)["state"] == "done"
 
 
@@ -104,8 +104,61 @@ def test_a_cancelled_job_is_left_alone(service: Service, job: str) -> None:
     service.jobs.cancel(job)
     assert slot.stage(job, "assemble", False) == {"what": "ended"}
     assert slot.receive(job) == {"what": "ended"}
-    assert slot.deliver(job, FACTS, {}) == {"what": "ended"}
+    assert slot.deliver(job, FACTS, {}, False) == {"what": "ended"}
     assert service.jobs.get(job)["state"] == "cancelled"
+
+
+def test_a_result_whose_files_are_gone_is_made_again(service: Service, job: str) -> None:
+    slot = slot_of(service)
+    slot.receive(job)
+    assert slot.deliver(job, FACTS, {}, False) == {"what": "again"}
+    assert service.jobs.get(job)["state"] == "queued"
+    slot.receive(job)
+    assert slot.deliver(job, FACTS, {}, True) == {"what": "ended"}
+    assert service.jobs.get(job)["state"] == "dead"
+
+
+def test_nothing_becomes_known_of_a_study_that_was_deleted(
+    service: Service, write_study: Callable[..., list[Path]]
+) -> None:
+    from test_held import put
+
+    held = [put(service.held, file) for file in write_study()]
+    job = service.submit_series(held[0].series_uid, sender="test")
+    slot = slot_of(service)
+    slot.receive(job["id"])
+    written = service.settings.data / working_folder(job["key"], job["id"])
+    written.mkdir()
+    service.held.delete_study(held[0].study_uid)
+    assert slot.deliver(job["id"], FACTS, {}, False) == {"what": "ended"}
+    told = service.jobs.get(job["id"])
+    assert (told["state"], told["error_message"]) == ("cancelled", "Its study was deleted.")
+    assert service.jobs.result_of(told) is None
+    assert not written.exists()
+
+
+def test_a_result_that_came_back_from_elsewhere_is_ours_again(
+    service: Service, finisher: Finisher, write_study: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    from test_held import put
+
+    files = write_study()
+    study = {(one := put(service.held, file)).series_uid: one.study_uid for file in files}
+    ((series_uid, study_uid),) = study.items()
+    job = finisher.finish(service.submit_series(series_uid, sender="test")["id"])
+    (seg,) = [one for one in service.held.instances_of() if one["result_key"]]
+    copy = tmp_path / "seg.dcm"
+    copy.write_bytes(service.held.path_of(seg).read_bytes())
+    service.held.delete_study(study_uid)
+    for file in (*files, copy):
+        assert put(service.held, file).outcome == "stored"
+    again = service.submit_series(series_uid, sender="test")
+    assert again["id"] != job["id"]
+    finisher.finish(again["id"])
+    (other,) = service.held.instances_of(sop_uid=seg["sop_uid"])
+    assert other["result_key"] == again["key"] == job["key"]
+    assert service.held.path_of(other).is_file()
+    assert len(list(service.settings.data.glob("instances/*/*.dcm"))) == len(files)
 
 
 def test_a_result_is_published_once(
@@ -138,6 +191,11 @@ def test_heartbeats_tell_who_is_lost(tmp_path: Path) -> None:
     assert living(database) == 2
     assert take_lost(database, "a") == ["b"]
     assert take_lost(database, "c") == []
+    leave(database, "b")  # as if "a" had died too, and time had passed
+    assert take_lost(database, "c") == ["b"]
+    forget(database, ["b"])
+    leave(database, "b")
+    assert take_lost(database, "a") == []
     beat(database, "b")
     assert living(database) == 3
 
@@ -241,6 +299,18 @@ def test_a_child_that_fails_is_started_again(
 def test_a_job_that_was_ended_ends_its_child(child: Child) -> None:
     with pytest.raises(JobFailed, match="ended meanwhile"):
         child.ask("assemble", {"key": "sleep"}, seconds=60, is_ended=lambda: True)
+    assert child.pid is None
+
+
+def test_a_slot_that_ends_is_no_failure_of_its_job(child: Child) -> None:
+    child.start()
+    closer = threading.Timer(0.3, child.close)
+    closer.start()
+    with pytest.raises(SlotEnds):
+        child.ask("assemble", {"key": "sleep"}, seconds=60)
+    closer.join()
+    with pytest.raises(SlotEnds):
+        child.ask("assemble", {"key": "x"}, seconds=60)
     assert child.pid is None
 
 

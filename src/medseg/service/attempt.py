@@ -27,6 +27,13 @@ class CaseFault(MedsegError):
         self.code = fault["code"]  # type: ignore[misc]
 
 
+class SlotEnds(BaseException):
+    """The slot ends while a job runs: no failure of the job, which whoever comes next takes up.
+
+    No `Exception`, so that nobody on the way records it as an outcome.
+    """
+
+
 class Child:
     """One process at a time, started when it is needed and again after it died.
 
@@ -37,6 +44,7 @@ class Child:
     def __init__(self, memory_bytes: int) -> None:
         self.memory_bytes = memory_bytes
         self._process: subprocess.Popen[str] | None = None
+        self._is_closed = False
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -80,7 +88,10 @@ class Child:
         Raises:
             CaseFault: If the case cannot be segmented.
             JobFailed: If the child died, took too long, or the job was ended.
+            SlotEnds: If `close` was called.
         """
+        if self._is_closed:
+            raise SlotEnds
         self.start()
         until = time.monotonic() + seconds
         assert self._process is not None
@@ -120,6 +131,8 @@ class Child:
             return dict(json.loads(line))
 
     def _died(self) -> JobFailed:
+        if self._is_closed:
+            raise SlotEnds
         process, self._process = self._process, None
         code = None if process is None else process.wait()
         ended = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
@@ -131,6 +144,11 @@ class Child:
         if process is not None:
             process.kill()
             process.wait()
+
+    def close(self) -> None:
+        """End it for good; whoever waits for an answer is told that the slot ends."""
+        self._is_closed = True
+        self.kill()
 
     @property
     def pid(self) -> int | None:

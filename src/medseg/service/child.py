@@ -7,14 +7,19 @@ was its standard output; whatever libraries print is dropped, since it may name 
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
 STAGES = ("assemble", "segment", "encode")
 
+_LOOK_SECONDS = 0.5
+
 
 def main() -> None:
     """Answer one request a line until there are no more."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     most_bytes = int(sys.argv[1])
     from medseg.service.logs import start_logs
@@ -60,6 +65,13 @@ def answer(request: dict[str, Any], segmenter: Any, say: Callable[[dict[str, Any
         say({"crash": type(error).__name__})
     else:
         say({"done": facts})
+
+
+def _end_with(parent: int) -> None:
+    """End when the slot is gone: another one carries out the job, and memory is not held twice."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def _say(answers: TextIO, words: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Which worker slots live, by the clock of the database: clocks of machines differ."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
@@ -36,7 +37,10 @@ def leave(database: Database, slot: str) -> None:
 
 
 def take_lost(database: Database, slot: str, *, lost_seconds: float = LOST_SECONDS) -> list[str]:
-    """Names of lost slots whose jobs this slot shall take up; no other slot is given them.
+    """Names of lost slots whose jobs this slot shall take up, and then `forget`.
+
+    For as long as a slot may be silent no other one is given them; if this one is lost too before
+    it took them up, another one is.
 
     Args:
         database: Where heartbeats are.
@@ -49,9 +53,17 @@ def take_lost(database: Database, slot: str, *, lost_seconds: float = LOST_SECON
             for name in _silent(database, connection, lost_seconds)
             if name != slot
             and connection.execute(
-                delete(heartbeats).where(heartbeats.c.executor_id == name)
+                update(heartbeats)
+                .where(heartbeats.c.executor_id == name)
+                .values(beat_at=_clock(database))
             ).rowcount
         ]
+
+
+def forget(database: Database, names: Sequence[str]) -> None:
+    """Strike out lost slots whose jobs were taken up; one that lives says so again."""
+    with database.begin() as connection:
+        connection.execute(delete(heartbeats).where(heartbeats.c.executor_id.in_(names)))
 
 
 def living(database: Database, *, within_seconds: float = LOST_SECONDS) -> int:

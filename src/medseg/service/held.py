@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from medseg.errors import BadUpload, JobFailed, NotHeld, TooLarge
+from medseg.errors import BadUpload, JobFailed, NoRoom, NotHeld, TooLarge
 from medseg.files import sha256
 from medseg.service.database import Database, conflicts, instances, jobs, now, results, uploads
 from medseg.service.headers import Header, content_digest, read_header
@@ -158,8 +158,10 @@ class Held:
         ).scalar_one()
 
     def _was_segmented(self, connection: Connection, series_uid: str) -> bool:
+        has_result = exists().where(results.c.key == jobs.c.key)
         found = select(jobs.c.id).where(
-            jobs.c.series_uid == series_uid, jobs.c.state.in_(("running", "done"))
+            jobs.c.series_uid == series_uid,
+            (jobs.c.state == "running") | ((jobs.c.state == "done") & has_result),
         )
         return connection.execute(found.limit(1)).first() is not None
 
@@ -167,12 +169,12 @@ class Held:
         """Pass if so many bytes more stay within the quota and on the disk.
 
         Raises:
-            TooLarge: If they do not.
+            NoRoom: If they do not.
         """
         quota = self.retention.quota_bytes
         free = shutil.disk_usage(self.data).free
         if free < more_bytes or (quota is not None and self.size_bytes() + more_bytes > quota):
-            raise TooLarge(
+            raise NoRoom(
                 "What is held stays within the quota and on the disk.",
                 received=f"{more_bytes} bytes more",
                 cure="Delete studies, set a retention, or raise retention.quota_bytes.",
@@ -196,7 +198,7 @@ class Held:
             sender: Who sent it.
 
         Raises:
-            TooLarge: If there is no room for it.
+            NoRoom: If there is no room for it.
         """
         try:
             digest, size_bytes = sha256(file), file.stat().st_size
@@ -286,8 +288,8 @@ class Held:
     def delete_study(self, study_uid: str) -> int:
         """Remove all instances of a study, with its results; how many instances there were.
 
-        Jobs stay as records; those that wait or run are cancelled. Files are removed after the rows: what is left behind by a crash is
-        nobody's, and `sweep` finds it.
+        Jobs stay as records; those that wait or run are cancelled. Files are removed after the
+        rows: what is left behind by a crash is nobody's.
         """
         with self.database.begin() as connection:
             chosen = instances.c.study_uid == study_uid

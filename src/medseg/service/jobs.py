@@ -306,7 +306,7 @@ class Jobs:
 
 
 def _alike(key: str) -> Select[Any]:
-    """The newest job of a key that lives, or whose result is there: retention takes results away."""
+    """The newest job of a key that lives, or whose result is still there."""
     has_result = exists().where(results.c.key == jobs.c.key)
     return (
         select(jobs)

@@ -86,10 +86,11 @@ def _make_known(
         )
     key, relative = job["key"], result_folder(job["key"])
     rows = _instances(place, relative, key)
+    sop_uid = rows[0]["sop_uid"] if rows else None
     connection.execute(
         insert(results).values(
-            key=key, job_id=job["id"], folder=relative, sop_uid=rows[0]["sop_uid"] if rows else None,
-            facts=facts, size_bytes=facts["size_bytes"], published_at=now(),
+            key=key, job_id=job["id"], folder=relative, sop_uid=sop_uid, facts=facts,
+            size_bytes=facts["size_bytes"], published_at=now(),
         )
     )  # fmt: skip
     of_rows = instances.c.sop_uid.in_([row["sop_uid"] for row in rows])
@@ -98,7 +99,7 @@ def _make_known(
     connection.execute(delete(instances).where(of_rows))
     for values in rows:
         connection.execute(insert(instances).values(values))
-    return list(sent_back)
+    return [path for path in sent_back if not path.startswith(relative)]
 
 
 def _move(written: Path, place: Path) -> None:

@@ -9,7 +9,7 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 from sqlalchemy.engine import make_url
 
 from medseg.errors import JobFailed
-from medseg.service.jobs import Jobs
+from medseg.service.jobs import PENDING, Jobs
 
 QUEUE = "segment"
 WORKFLOW = "segment"
@@ -17,7 +17,12 @@ APPLICATION = "medseg"
 VERSION = "1"
 """Of the workflow: a job that was begun by one version is not gone on with by another."""
 
+_ENDED = "SUCCESS"
 _LOST = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED")
+
+
+_AT_ONCE = 500
+"""Jobs that are looked at together."""
 
 
 def queue_url(url: str) -> str:
@@ -63,7 +68,10 @@ class Queue:
         )
 
     def mend(self, jobs: Jobs) -> int:
-        """Queue recorded jobs that were not; bury those whose workflow was given up.
+        """Queue recorded jobs that nobody will carry out; bury those whose workflow was given up.
+
+        A job may have been recorded and not queued, when this process died in between, or its
+        workflow may have ended before it, when two slots carried it out at the same time.
 
         Args:
             jobs: The records.
@@ -71,17 +79,26 @@ class Queue:
         Returns:
             How many jobs there were of both kinds.
         """
+        pending = jobs.newest(states=PENDING, limit=_AT_ONCE)
+        known = self._client.list_workflows(
+            workflow_ids=[workflow_id(job) for job in pending], load_input=False, load_output=False
+        )
+        status = {one.workflow_id: one.status for one in known}
         mended = 0
-        for job in jobs.newest(states=("queued", "running"), limit=1000):
-            found = self._client.list_workflows(
-                workflow_ids=[workflow_id(job)], load_input=False, load_output=False
-            )
-            if not found:
+        for job in pending:
+            became = status.get(workflow_id(job))
+            if became is None:
                 self.put(job)
-                mended += 1
-            elif found[0].status in _LOST:
-                jobs.bury(job["id"], _lost(found[0].status))
-                mended += 1
+            elif became in _LOST:
+                jobs.bury(job["id"], _lost(became))
+            elif became == _ENDED:
+                again = jobs.requeue(job["id"], job["run"])
+                if again is None:  # it ended between the two looks
+                    continue
+                self.put(again)
+            else:
+                continue
+            mended += 1
         return mended
 
     def close(self) -> None:

@@ -3,11 +3,13 @@
 import logging
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import delete, func, select
 
-from medseg.service.database import instances, jobs, now, results, uploads
+from medseg.service.database import deliveries, instances, jobs, now, results, uploads
 from medseg.service.jobs import PENDING
+from medseg.service.publish import working_folder
 from medseg.service.service import Service
 
 _DAY_SECONDS = 86_400.0
@@ -29,8 +31,8 @@ class _Thing:
 def retain(service: Service) -> int:
     """Remove what is too old or too much, and what crashes left behind; how many things.
 
-    Studies and uploads with a job that waits or runs stay, and so do results that are still to be
-    delivered, since their study does.
+    Studies and uploads with a job that waits or runs stay, and so do studies with a result that is
+    still to be delivered.
     """
     retention = service.settings.retention
     sweep_incoming(service)
@@ -53,9 +55,16 @@ def retain(service: Service) -> int:
 
 
 def sweep_incoming(service: Service) -> int:
-    """Remove files that no request writes any more: a crash left them; how many."""
+    """Remove files that no request or job writes any more: a crash left them; how many."""
     swept = 0
+    with service.database.reading() as connection:
+        busy = connection.execute(
+            select(jobs.c.key, jobs.c.id).where(jobs.c.state.in_(PENDING))
+        ).all()
+    kept = {Path(working_folder(row.key, row.id)).name for row in busy}
     for path in service.held.incoming.iterdir():
+        if path.name in kept:
+            continue
         try:
             if now() - path.stat().st_mtime < _LEFTOVER_SECONDS:
                 continue
@@ -76,10 +85,14 @@ def _things(service: Service) -> list[_Thing]:
     busy_uploads = select(jobs.c.upload_digest).where(
         jobs.c.state.in_(PENDING), jobs.c.upload_digest.is_not(None)
     )
+    undelivered = select(deliveries.c.key).where(deliveries.c.state == "waiting")
     with service.database.reading() as connection:
         busy = set(
             connection.execute(
-                select(instances.c.study_uid).where(instances.c.series_uid.in_(busy_series))
+                select(instances.c.study_uid).where(
+                    instances.c.series_uid.in_(busy_series)
+                    | instances.c.result_key.in_(undelivered)
+                )
             ).scalars()
         )
         studies = connection.execute(

@@ -20,7 +20,7 @@ from dbos import DBOS, DBOSPortableJSONSerializer
 from medseg.errors import InvalidSettings
 from medseg.service.attempt import Child
 from medseg.service.database import Database
-from medseg.service.heartbeat import beat, leave, take_lost
+from medseg.service.heartbeat import beat, forget, leave, take_lost
 from medseg.service.held import Held
 from medseg.service.jobs import Jobs
 from medseg.service.logs import tame
@@ -103,10 +103,11 @@ def run_worker(url: str, data: Path, slot: str, limits: Limits, stop: threading.
                 if lost:
                     _log.warning("worker.recovers", extra={"slots": len(lost)})
                     DBOS._recover_pending_workflows(lost)
+                    forget(database, lost)
         finally:
-            leave(database, slot)
-            child.kill()
+            child.close()
             DBOS.destroy(workflow_completion_timeout_sec=0)
+            leave(database, slot)
             database.close()
 
 

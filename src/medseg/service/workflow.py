@@ -31,6 +31,9 @@ _SHARES: dict[Stage, tuple[float, float]] = {
 
 _MOST_RECOVERIES = 100
 
+_PATIENT: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 0.5, "max_attempts": 8}
+"""A step whose tables cannot be reached, or whose disk is full, is tried again for a minute."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -82,14 +85,15 @@ class Slot:
         return {"what": "ok", "facts": facts, "seconds": time.monotonic() - start}
 
     def deliver(
-        self, job_id: str, facts: dict[str, Any], seconds: dict[str, float]
+        self, job_id: str, facts: dict[str, Any], seconds: dict[str, float], last: bool
     ) -> dict[str, Any]:
-        """Publish the result."""
+        """Publish the result: `ended`, or `again` where its files are gone."""
         job = self.jobs.get(job_id)
-        if job["state"] == "cancelled":
-            return {"what": "ended"}
-        publish(self.database, self.jobs, self.data, job, facts, seconds)
-        return {"what": "ok"}
+        try:
+            publish(self.database, self.jobs, self.data, job, facts, seconds)
+        except MedsegError as error:
+            return self._again(job_id, error, last)
+        return {"what": "ended"}
 
     def _tell(self, job_id: str, stage: Stage, progress: float) -> None:
         self.jobs.move(job_id, stage, round(progress, 3))
@@ -129,13 +133,15 @@ def register(slot: Slot) -> Callable[[str], str]:
         slot: What carries it out.
     """
 
-    @DBOS.step(name="receive")
+    @DBOS.step(name="receive", **_PATIENT)
     def receive(job_id: str) -> dict[str, Any]:
         return slot.receive(job_id)
 
-    @DBOS.step(name="deliver")
-    def deliver(job_id: str, facts: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-        return slot.deliver(job_id, facts, seconds)
+    @DBOS.step(name="deliver", **_PATIENT)
+    def deliver(
+        job_id: str, facts: dict[str, Any], seconds: dict[str, float], last: bool
+    ) -> dict[str, Any]:
+        return slot.deliver(job_id, facts, seconds, last)
 
     steps = {name: _stage_step(slot, name) for name in _SHARES}
 
@@ -155,10 +161,10 @@ def register(slot: Slot) -> Callable[[str], str]:
         while True:
             given = receive(job_id)
             if given["what"] == "ok":
-                given = attempt(job_id, given["last"])
-            if given["what"] == "ok":
-                given = deliver(job_id, given["facts"], given["seconds"])
-                return str(given["what"])
+                last = bool(given["last"])
+                given = attempt(job_id, last)
+                if given["what"] == "ok":
+                    given = deliver(job_id, given["facts"], given["seconds"], last)
             if given["what"] == "ended":
                 return "ended"
 
@@ -166,7 +172,7 @@ def register(slot: Slot) -> Callable[[str], str]:
 
 
 def _stage_step(slot: Slot, name: Stage) -> Callable[[str, bool], dict[str, Any]]:
-    @DBOS.step(name=name)
+    @DBOS.step(name=name, **_PATIENT)
     def step(job_id: str, last: bool) -> dict[str, Any]:
         return slot.stage(job_id, name, last)
 
