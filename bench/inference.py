@@ -39,6 +39,7 @@ from openvino import opset13 as layers  # noqa: E402
 
 from medseg.bundle import load_bundle, save_bundle  # noqa: E402
 from medseg.compression.calibrate import calibrated  # noqa: E402
+from medseg.compression.compile import write_package  # noqa: E402
 from medseg.compression.export import ExportSettings, export  # noqa: E402
 from medseg.compression.graph import onnx_graph  # noqa: E402
 from medseg.compression.qdq import quantised, shared_inputs  # noqa: E402
@@ -65,6 +66,7 @@ SPEC = PlainUNetSpec(
     decoder_convs=(2, 2, 2),
 )
 EXPORTED: tuple[tuple[EngineKind, EnginePrecision], ...] = (
+    ("compiled", "fp32"),
     ("onnx", "fp32"),
     ("onnx", "int8"),
     ("openvino", "fp32"),
@@ -142,7 +144,10 @@ def contenders(patch: FloatArray, folder: Path) -> dict[str, tuple[str, Callable
             written = quantised(model, grids)
         place = folder / kind / precision
         place.mkdir(parents=True)
-        write_network(written, place, 0, kind=kind, precision=precision, patch=patch.shape[1:])
+        if kind == "compiled":
+            write_package(network, place / "0.pt2", patch.shape[1:])
+        else:
+            write_network(written, place, 0, kind=kind, precision=precision, patch=patch.shape[1:])
         engine = open_engine(place, 0, kind, precision)
         found[f"{kind} {precision}"] = (precision, _running(engine.run, patch))
     return found

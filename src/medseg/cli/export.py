@@ -16,7 +16,8 @@ def export(
         str, typer.Argument(help="Name of a bundle in the box, or a bundle's or a run's folder.")
     ],
     to: Annotated[
-        Literal["onnx", "openvino", "tensorrt"], typer.Option("--to", help="The runtime.")
+        Literal["onnx", "openvino", "tensorrt", "compiled"],
+        typer.Option("--to", help="The runtime; compiled is torch's own compiler."),
     ],
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"], typer.Option(help="What it computes with.")

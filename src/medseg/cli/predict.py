@@ -32,7 +32,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the masks and predictions.json.")],
     engine: Annotated[
-        Literal["auto", "torch", "onnx", "openvino", "tensorrt"],
+        Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"],
         typer.Option(help="What runs the network."),
     ] = "auto",
     tta: Annotated[

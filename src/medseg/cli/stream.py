@@ -36,7 +36,7 @@ def stream(
         typer.Option("--live", help="Frames come at that pace and are dropped under load."),
     ] = False,
     engine: Annotated[
-        Literal["auto", "torch", "onnx", "openvino", "tensorrt"],
+        Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"],
         typer.Option(help="What runs the network."),
     ] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",

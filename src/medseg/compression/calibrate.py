@@ -131,7 +131,7 @@ def _grid_for(target: EngineKind, seen: Seen) -> Grid:
     match target:
         case "openvino":
             return grid_of(seen)
-        case "onnx":
+        case "onnx" | "compiled":
             return affine_grid(seen)
         case "tensorrt":
             return grid_of(seen, symmetric=True)

@@ -15,6 +15,7 @@ from medseg.bundle import Bundle, Configuration, build_members
 from medseg.compression.accuracy import MOST_CASES, compared, require_small_loss
 from medseg.compression.alike import require_alike
 from medseg.compression.calibrate import Calibration, calibrated
+from medseg.compression.compile import require_compiler, write_package
 from medseg.compression.fake import fake_quantise
 from medseg.compression.graph import onnx_graph
 from medseg.compression.parity import Comparison
@@ -140,13 +141,15 @@ def export(
     Raises:
         NoEngine: If the runtime has no such precision; if INT8 is asked for without data.
         WrongInput: If the data set is not of the bundle's kind, by its names or its voxels.
-        MissingDependency: If the runtime is not installed.
+        MissingDependency: If the runtime, or a compiler that it needs, is not installed.
         EngineDiffers: If results differ from torch's, if convolutions would not run in INT8, or if
             Dice falls by too much. Nothing is kept then.
         CannotWrite: If the folder cannot be written.
     """
     require_offered(settings.kind, settings.precision)
     runtime = runtime_version(settings.kind)
+    if settings.kind == "compiled":
+        require_compiler()
     if settings.precision == "int8" and data is None:
         raise NoEngine(
             "INT8 is calibrated on images, and a bundle holds none.",
@@ -156,7 +159,7 @@ def export(
     trial = None if data is None else TrialData(bundle, data)
     if trial is not None:
         require_alike(bundle, trial.description, trial.training, progress=progress)
-    home = home_for_writing(bundle) / settings.kind / settings.precision
+    home = home_for_writing(bundle, settings.kind) / settings.kind / settings.precision
     with atomic_folder(home) as temporary:
         work = _Work(settings, temporary)
         networks = sum(len(one.members) for one in networks_of(bundle))
@@ -217,19 +220,23 @@ def _export_network(
         EngineDiffers: If it differs.
     """
     settings, batches = work.settings, patches.batches
-    model = onnx_graph(network, batches[0].shape[1:])
+    patch = batches[0].shape[1:]
     exact: nn.Module = network
     torch_engine = TorchEngine(network, device="cpu", precision="fp32")
-    if settings.precision == "int8":
-        model, exact = _quantise(work, model, network, patches, progress)
-    write_network(
-        model,
-        work.folder,
-        number,
-        kind=settings.kind,
-        precision=settings.precision,
-        patch=batches[0].shape[1:],
-    )
+    if settings.kind == "compiled":
+        write_package(network, work.folder / f"{number}.pt2", patch)
+    else:
+        model = onnx_graph(network, patch)
+        if settings.precision == "int8":
+            model, exact = _quantise(work, model, network, patches, progress)
+        write_network(
+            model,
+            work.folder,
+            number,
+            kind=settings.kind,
+            precision=settings.precision,
+            patch=patch,
+        )
     engine = open_engine(work.folder, number, settings.kind, settings.precision)
     _require_computed(engine, settings.precision)
     comparison = Comparison(

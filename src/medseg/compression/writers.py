@@ -21,6 +21,7 @@ OFFERED: dict[EngineKind, tuple[EnginePrecision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16", "bf16", "int8"),
     "tensorrt": ("fp32", "fp16", "int8"),
+    "compiled": ("fp32",),
 }
 """What each runtime is exported to. ONNX Runtime has no bf16 convolution on a CPU."""
 

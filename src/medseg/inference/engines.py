@@ -41,7 +41,7 @@ from medseg.inference.machine import processor_name
 from medseg.progress import SILENT, Progress
 from medseg.types import FloatArray
 
-EngineName = Literal["auto", "torch", "onnx", "openvino", "tensorrt"]
+EngineName = Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"]
 """What runs the networks; "auto" is the fastest that was checked on this machine."""
 
 Wanted = Literal["auto", "fp32", "bf16", "fp16", "int8"]
@@ -210,6 +210,10 @@ def open_engine(folder: Path, number: int, kind: EngineKind, precision: EnginePr
             from medseg.inference.tensorrt_engine import TensorRtEngine
 
             return TensorRtEngine(folder / f"{number}.plan", precision=precision)
+        case "compiled":
+            from medseg.inference.compiled_engine import CompiledEngine
+
+            return CompiledEngine(folder / f"{number}.pt2", precision=precision)
 
 
 def runtime_version(kind: EngineKind) -> str:
@@ -218,12 +222,18 @@ def runtime_version(kind: EngineKind) -> str:
     Raises:
         MissingDependency: If it is not installed.
     """
-    from medseg.inference import onnx_engine, openvino_engine, tensorrt_engine
+    from medseg.inference import (
+        compiled_engine,
+        onnx_engine,
+        openvino_engine,
+        tensorrt_engine,
+    )
 
     runtimes: dict[EngineKind, Callable[[], str]] = {
         "onnx": onnx_engine.runtime_version,
         "openvino": openvino_engine.runtime_version,
         "tensorrt": tensorrt_engine.runtime_version,
+        "compiled": compiled_engine.runtime_version,
     }
     return runtimes[kind]()
 

@@ -3,12 +3,13 @@
 An engine is a folder `KIND/PRECISION` in the bundle, such as `openvino/int8`:
 
 * `engine.json`: the record below
-* a file for each network, numbered as in `weights.safetensors`: "0.onnx", "0.xml" and "0.bin"
+* a file for each network, numbered as in `weights.safetensors`: "0.onnx", "0.xml" and "0.bin",
+  "0.plan", "0.pt2"
 * `pipeline.json`: what is done before and after the networks (beside ONNX files also `predict.py`,
   which does it without medseg)
 
-Engines of a bundle in the box, or of one in a folder that may not be written, lie in the user's
-cache folder instead.
+Engines of a bundle in the box, of one in a folder that may not be written, or of a kind that is a
+program, lie in the user's cache folder instead.
 """
 
 import os
@@ -26,8 +27,12 @@ from medseg.files import sha256
 from medseg.inference.machine import instructions, processor_name
 from medseg.specs import FROZEN
 
-EngineKind = Literal["onnx", "openvino", "tensorrt"]
-"""Runtimes that a bundle can be exported to."""
+EngineKind = Literal["onnx", "openvino", "tensorrt", "compiled"]
+"""Runtimes that a bundle can be exported to; "compiled" is torch's own compiler."""
+
+NATIVE: frozenset[EngineKind] = frozenset({"compiled"})
+"""Kinds whose files are programs. They run only where this user made them, in the cache folder: a
+bundle that somebody sent holds data and never a program."""
 
 EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
 """What an engine computes with."""
@@ -293,6 +298,8 @@ def find_engine(bundle: Bundle, kind: EngineKind, precision: EnginePrecision) ->
         CorruptEngine: If its record cannot be read.
     """
     for home in homes(bundle):
+        if kind in NATIVE and home == bundle.folder:
+            continue
         found = read_engine(home / kind / precision)
         if found is not None:
             return found
@@ -307,7 +314,9 @@ def find_engine(bundle: Bundle, kind: EngineKind, precision: EnginePrecision) ->
 def engines_of(bundle: Bundle) -> Iterator[Path]:
     """Folders of all engines that a bundle has, whether they can be used or not."""
     for home in homes(bundle):
-        yield from sorted(path.parent for path in home.glob(f"*/*/{RECORD_FILE}"))
+        found = sorted(path.parent for path in home.glob(f"*/*/{RECORD_FILE}"))
+        is_own = home == bundle.folder
+        yield from (path for path in found if not (is_own and path.parts[-2] in NATIVE))
 
 
 def homes(bundle: Bundle) -> tuple[Path, ...]:
@@ -318,8 +327,12 @@ def homes(bundle: Bundle) -> tuple[Path, ...]:
     return (bundle.folder, cached)
 
 
-def home_for_writing(bundle: Bundle) -> Path:
+def home_for_writing(bundle: Bundle, kind: EngineKind = "onnx") -> Path:
     """Where engines of a bundle are written.
+
+    Args:
+        bundle: Theirs.
+        kind: The runtime; programs are never written into a bundle.
 
     Raises:
         NoEngine: If it was not saved.
@@ -332,7 +345,7 @@ def home_for_writing(bundle: Bundle) -> Path:
         )
     own, cached = homes(bundle)
     is_ours = bundle.folder.parent != BUILTIN_FOLDER and os.access(own, os.W_OK)
-    return own if is_ours else cached
+    return own if is_ours and kind not in NATIVE else cached
 
 
 def networks_of(bundle: Bundle) -> tuple[Configuration, ...]:
