@@ -94,9 +94,11 @@ def test_what_the_steps_do_not_say_has_no_script(changes):
 def test_regions_are_painted_one_over_the_other():
     logits = np.array([[[3.0, 3.0, -1.0]], [[-2.0, 4.0, -1.0]]])
     regions = [{"name": "whole", "painted": 4}, {"name": "core", "painted": 1}]
-    assert elected(logits, {"regions": regions}).tolist() == [[4, 1, 0]]
+    rest = {"class_values": [1, 4], "postprocessing": []}
+    assert elected(logits, {"regions": regions, **rest}, 1.0).tolist() == [[4, 1, 0]]
     classes = np.array([[[0.0, 0.0]], [[1.0, -1.0]], [[2.0, -3.0]]])
-    assert elected(classes, {"regions": [], "class_values": [1, 4]}).tolist() == [[4, 0]]
+    rest["regions"] = []
+    assert elected(classes, rest, 1.0).tolist() == [[4, 0]]
 
 
 @pytest.mark.parametrize(
