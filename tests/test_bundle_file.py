@@ -33,6 +33,14 @@ def test_a_file_without_a_cascade_says_nothing_of_one(content: dict[str, Any]) -
     assert "mask_augment" not in written["plan"]
 
 
+def test_a_version_of_the_data_is_written_only_where_there_is_one(content: dict[str, Any]) -> None:
+    found = BundleFile.model_validate(content)
+    assert "data_version" not in json.loads(found.model_dump_json())["provenance"]
+    content["provenance"]["data_version"] = "abc"
+    again = BundleFile.model_validate_json(BundleFile.model_validate(content).model_dump_json())
+    assert again.provenance.data_version == "abc"
+
+
 @pytest.mark.parametrize("change", [{"format": 4}, {"second_stage": None}])
 def test_what_is_not_known_is_refused(content: dict[str, Any], change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(change))):

@@ -26,6 +26,7 @@ def model_card(bundle: "Bundle") -> str:
         licence=origin.data_licence or "not stated",
         command=f"Command: `{origin.command}`" if origin.command else "Made by a library call",
         origin=origin,
+        version=f", version {origin.data_version:.12}" * bool(origin.data_version),
         start=f"- Started from the weights of {origin.started_from}\n" * bool(origin.started_from),
         known="".join(f"- {x}\n" for x in bundle.metrics.get("known_of_training", ())),
         figures=_figures(bundle),
@@ -51,7 +52,7 @@ diagnosis.
 
 ## Training
 
-- Data: {origin.data_name}; licence: {licence}; fingerprint {origin.data_hash:.12}
+- Data: {origin.data_name}; licence: {licence}; fingerprint {origin.data_hash:.12}{version}
 - Network: {kind}, patch {patch}, {members}
 - {trained}
 {start}{known}- medseg {origin.medseg_version}, {origin.created}

@@ -98,6 +98,7 @@ def _show_bundle(file: Path, console: Console) -> dict[str, Any]:
             *structure_rows(plan),
             *(row for one in (facts, *facts.get("further", ())) for row in _stage_rows(one)),
             *(("afterwards", _step(one)) for one in facts.get("postprocessing", ())),
+            *(("data version", one) for one in [made.get("data_version")] if one),
             ("made", f"{made['created']} by medseg {made['medseg_version']}"),
             ("training", f"{made['steps']} steps, {made['seconds']:.0f} s, seed {made['seed']}"),
         ]

@@ -240,7 +240,8 @@ def _facts(run: RunRecords) -> list[tuple[str, str]]:
     provenance = run.bundle.get("provenance", {})
     names = {
         "command": "Command", "data_name": "Data", "data_licence": "Data licence",
-        "data_hash": "Data fingerprint", "seed": "Seed", "precision": "Precision",
+        "data_hash": "Data fingerprint", "data_version": "Data version", "seed": "Seed",
+        "precision": "Precision",
         "device": "Device", "created": "Made", "medseg_version": "medseg",
     }  # fmt: skip
     facts = [
