@@ -222,7 +222,7 @@ def test_what_a_restart_forgot_is_remembered(
     first = open_tiny_service(tmp_path / "held", bundle_folder, settle_seconds=0)
     arrive(first, write_study())
     first.close()
-    second = open_tiny_service(tmp_path / "held", bundle_folder, settle_seconds=0)
+    second = open_tiny_service(tmp_path / "held", bundle_folder, incomplete_seconds=0)
     assert remember_forgotten(second) == 1
     assert submit_due(second) == 1
     assert remember_forgotten(second) == 0

@@ -118,7 +118,7 @@ def test_one_file_alone(service: Service, write_study: Write) -> None:
         ({"limits": {"upload_bytes": 1024}}, 413),
         ({"limits": {"files_per_study": 2}}, 413),
         ({"limits": {"pixels": 10}}, 409),
-        ({"retention": {"quota_bytes": 1024}}, 413),
+        ({"retention": {"quota_bytes": 1024}}, 507),
     ],
 )
 def test_limits(
@@ -139,3 +139,18 @@ def test_a_series_is_due_when_nothing_of_it_came_for_a_while(
 ) -> None:
     send(service, write_study())
     assert len(service.settling) == 1
+
+
+def test_a_series_of_which_something_was_refused_waits_for_the_rest(
+    tmp_path: Path, bundle_folder: Path, write_study: Write
+) -> None:
+    service = open_tiny_service(
+        tmp_path / "held", bundle_folder, settle_seconds=0, incomplete_seconds=60
+    )
+    files = write_study()
+    assert send(service, [files[0].read_bytes(), b"junk"])[0] == 202
+    assert service.settling.due() == []
+    assert send(service, files)[0] == 200
+    assert len(service.settling.due()) == 1
+    assert send(service, files)[0] == 200
+    assert service.settling.due() == []

@@ -87,7 +87,7 @@ def remember_forgotten(service: Service) -> int:
         ).scalars()
         forgotten = {*without, *late}
     for uid in forgotten:
-        service.settling.arrived(uid, service.settings.settle_seconds)
+        service.settling.arrived(uid, service.settings.incomplete_seconds)
     return len(forgotten)
 
 

@@ -62,7 +62,9 @@ class Service:
             settle_seconds: See `Settling.arrived`.
             is_open: See `Settling.arrived`.
         """
-        if stored.outcome in ("stored", "late"):
+        uid = stored.series_uid
+        is_more = stored.outcome == "again" and self.settling.is_growing(uid)
+        if stored.outcome in ("stored", "late") or is_more:
             self.settling.arrived(stored.series_uid, settle_seconds, is_open)
 
     def submit_series(

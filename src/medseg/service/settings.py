@@ -263,6 +263,8 @@ class ServiceSettings(BaseModel):
         rules: What happens to series by themselves. Where there are none, every CT, MR and PET
             series that fits the first model is segmented by it.
         settle_seconds: A series sent by STOW-RS is complete when nothing of it arrived for so long.
+        incomplete_seconds: The same for a series of which something was refused, or whose sending a
+            restart cut off: its sender is expected to try again.
     """
 
     model_config = FROZEN
@@ -281,6 +283,7 @@ class ServiceSettings(BaseModel):
     destinations: tuple[Destination, ...] = ()
     rules: tuple[Rule, ...] = ()
     settle_seconds: float = Field(1.0, ge=0)
+    incomplete_seconds: float = Field(60.0, ge=0)
 
     @model_validator(mode="after")
     def _agrees(self) -> "ServiceSettings":

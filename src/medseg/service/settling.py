@@ -51,6 +51,11 @@ class Settling:
         with self._lock:
             self._growing[series_uid] = growing
 
+    def is_growing(self, series_uid: str) -> bool:
+        """Whether more of a series is awaited."""
+        with self._lock:
+            return series_uid in self._growing
+
     def due(self) -> list[str]:
         """Series that are complete; each is given once."""
         now = self._clock()

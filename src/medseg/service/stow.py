@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from medseg.errors import TooLarge
+from medseg.errors import NoRoom
 from medseg.service.auth import Caller, require
 from medseg.service.dicom_json import DICOM, DICOM_JSON, element
 from medseg.service.held import NOT_UNDERSTOOD, Stored
@@ -111,14 +111,17 @@ def take(
             stored.append(Stored("refused", failure=NOT_UNDERSTOOD, message="no application/dicom"))
             continue
         one = service.held.put(part.file, sender.name, study_uid=study_uid)
-        if settle:
-            service.arrived(one, service.settings.settle_seconds)
         stored.append(one)
+    if settle:
+        whole = all(one.is_held for one in stored)
+        settings = service.settings
+        for one in stored:
+            service.arrived(one, settings.settle_seconds if whole else settings.incomplete_seconds)
     kept = {one.study_uid for one in stored if one.is_held}
     for uid in kept:
         service.audit.note("sent", sender.name, "study", uid, origin=sender.origin)
     if not kept and any(one.message.startswith("What is held stays") for one in stored):
-        raise TooLarge(
+        raise NoRoom(
             "What is held stays within the quota and on the disk.",
             cure="Delete studies, set a retention, or raise retention.quota_bytes.",
         )
