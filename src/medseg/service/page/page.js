@@ -198,11 +198,10 @@ async function showResult(job, signal) {
 }
 
 async function change(path, method) {
-  complain(null);
   try {
     await ask(path, { method });
   } catch (problem) {
-    complain(problem);
+    at(at("failure").hidden ? "stage-note" : "failure-code").textContent = problem.message;
     return;
   }
   open(jobs.current);
