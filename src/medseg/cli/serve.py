@@ -71,6 +71,9 @@ def worker(
         str | None,
         typer.Option(help="A name that it keeps over restarts; by default the machine's."),
     ] = None,
+    parent: Annotated[
+        int | None, typer.Option(hidden=True, help="Process without which it does not live on.")
+    ] = None,
 ) -> None:
     """Carry out jobs of a service that runs here or on another machine."""
     with reporting(as_json=False) as console:
@@ -88,4 +91,4 @@ def worker(
         start_logs(Pseudonyms.of_folder(data))
         name = slot or default_slot()
         console.say(f"Worker {name} carries out jobs.")
-        run_worker(url, data, name, limits, stop_on_signals())
+        run_worker(url, data, name, limits, stop_on_signals(parent))

@@ -1,6 +1,7 @@
 """Worker slots of this machine as processes: each is started again when it dies, under its name."""
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -76,5 +77,6 @@ def commands_of(settings: ServiceSettings, settings_file: Path | None) -> dict[s
     words += ["--database", settings.url]
     if settings_file is not None:
         words += ["--settings", str(settings_file)]
+    words += ["--parent", str(os.getpid())]
     names = [default_slot(number) for number in range(settings.workers)]
     return {name: [*words, "--slot", name] for name in names}

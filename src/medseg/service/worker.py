@@ -111,10 +111,14 @@ def run_worker(url: str, data: Path, slot: str, limits: Limits, stop: threading.
             database.close()
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set, and that is set when the parent process is gone."""
+def stop_on_signals(parent: int | None = None) -> threading.Event:
+    """An event that SIGTERM and SIGINT set.
+
+    Args:
+        parent: Id of the process that started this one: when it is gone the event is set too. None
+            where nobody needs to live on.
+    """
     stop = threading.Event()
-    parent = os.getppid()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
@@ -123,5 +127,6 @@ def stop_on_signals() -> threading.Event:
             if os.getppid() != parent:
                 stop.set()
 
-    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True, name="parent-watch").start()
     return stop
