@@ -1,5 +1,7 @@
 """The page of a look at drift."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,17 @@ def test_it_says_whether_and_what(tmp_path, alarm):
 def test_a_baseline_of_learned_cases_is_not_hidden(tmp_path):
     page = write_drift_report(shown(alarm=False, learned_from=7), tmp_path / "r.html").read_text()
     assert "learned from 7 of the 40 cases" in page
+
+
+def test_where_only_a_view_moved_the_numbers_that_changed_most_are_named(tmp_path):
+    drift = shown(alarm=True)
+    noise, encoder = drift.statistics
+    swapped = replace(
+        drift,
+        statistics=[replace(encoder, moved=True), replace(noise, moved=False)],
+    )
+    page = write_drift_report(swapped, tmp_path / "r.html").read_text()
+    assert "What moved most: encoder. No number moved alone; those that changed most: image" in page
 
 
 def test_one_case_is_enough(tmp_path):

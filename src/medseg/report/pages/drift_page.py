@@ -153,7 +153,11 @@ def _lead(drift: ShownDrift) -> str:
         )
     first = ", ".join(one.name for one in moved[:3])
     rest = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
-    return f"What moved most: {first}{rest}."
+    words = f"What moved most: {first}{rest}."
+    numbers = [one.name for one in drift.statistics if one.usual is not None]
+    if not any(one.usual is not None for one in moved) and numbers:
+        words += f" No number moved alone; those that changed most: {', '.join(numbers[:3])}."
+    return words
 
 
 def _tiles(drift: ShownDrift) -> list[Tile]:

@@ -108,7 +108,7 @@ def _draw_number(axes: Axes, one: Compared, n: int) -> None:
 
 
 def _draw_map(usual: FloatArray, now: FloatArray) -> Figure:
-    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.scatter(usual[:, 0], usual[:, 1], color=_USUAL, s=18, label="usual")
     axes.scatter(now[:, 0], now[:, 1], color=_NOW, s=26, gid="cases", label="now")
