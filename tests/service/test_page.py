@@ -144,6 +144,16 @@ def test_a_nifti_is_sent_segmented_and_shown_in_colour(
         assert share_of_colour(stage, ORANGE) > 0.01
         assert share_of_colour(stage, BLUE) < 0.001
 
+
+@needs_chromium
+@pytest.mark.slow
+def test_when_the_graphics_card_gives_up_the_service_draws(
+    fake: FakeService, phantom: Path, tmp_path: Path
+) -> None:
+    with opened(fake, tmp_path) as browser:
+        browser.choose("#files", [phantom])
+        browser.wait(SHOWN)
+        browser.run("document.querySelector('#structures tr:nth-child(2) input').click()")
         browser.run("document.querySelector('#picture canvas').getContext('webgl2')"
                     ".getExtension('WEBGL_lose_context').loseContext()")  # fmt: skip
         browser.wait("document.body.dataset.shown === 'SliceView'")
