@@ -218,6 +218,9 @@ def test_two_processes_never_share_a_name(tmp_path: Path) -> None:
         (None, {"done": {"x": 1}}),
         (MedsegError("A.", received="b", cure="C."), {
             "fault": {"code": "medseg", "rule": "A.", "received": "b", "cure": "C."}}),
+        (MedsegError("/data/x/ab/c.nii.gz must be whole.", received="3/4 of /tmp/a"), {
+            "fault": {"code": "medseg", "rule": "c.nii.gz must be whole.",
+                      "received": "3/4 of a", "cure": ""}}),
         (ValueError("Phantom^One"), {"crash": "ValueError"}),
         (MemoryError(), {"fault": {"code": "memory-too-small"}}),
     ],

@@ -67,6 +67,9 @@ def worker(
     data: Annotated[Path, typer.Option(help="The service's data folder, on a disk that all see.")],
     database: Url = None,
     settings: SettingsFile = None,
+    model: Annotated[
+        str | None, typer.Option(help="A bundle to make ready before the first job comes.")
+    ] = None,
     slot: Annotated[
         str | None,
         typer.Option(help="A name that it keeps over restarts; by default the machine's."),
@@ -76,11 +79,12 @@ def worker(
     ] = None,
 ) -> None:
     """Carry out jobs of a service that runs here or on another machine."""
-    with reporting(as_json=False) as console:
+    with reporting(as_json=False):
         from medseg.cli.extras import require_service
 
         require_service()
 
+        from medseg.bundle_folder import find_bundle
         from medseg.service.logs import start_logs
         from medseg.service.pseudonyms import Pseudonyms
         from medseg.service.settings import read_limits
@@ -89,6 +93,6 @@ def worker(
         limits = read_limits(settings)
         url = database or f"sqlite:///{(data / 'medseg.sqlite').absolute()}"
         start_logs(Pseudonyms.of_folder(data))
-        name = slot or default_slot()
-        console.say(f"Worker {name} carries out jobs.")
-        run_worker(url, data, name, limits, stop_on_signals(parent))
+        bundle = None if model is None else find_bundle(model).resolve()
+        stop = stop_on_signals(parent)
+        run_worker(url, data, slot or default_slot(), limits, stop, bundle=bundle)

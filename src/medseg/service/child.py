@@ -6,11 +6,16 @@ was its standard output; whatever libraries print is dropped, since it may name 
 
 import json
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
+
+_FOLDERS = re.compile(r"(?<![\w/])/(?:[^\s/:;,]+/)+")
+"""Folders of the service are nobody's business: of a path only the name is told."""
 
 STAGES = ("assemble", "segment", "encode")
 
@@ -35,6 +40,8 @@ def main() -> None:
     segmenter = Segmenter()
     _say(answers, {"ready": os.getpid()})
     with bounded(most_bytes):
+        if len(sys.argv) > 2:
+            segmenter.make_ready(Path(sys.argv[2]))
         for line in sys.stdin:
             answer(json.loads(line), segmenter, lambda words: _say(answers, words))
 
@@ -59,7 +66,8 @@ def answer(request: dict[str, Any], segmenter: Any, say: Callable[[dict[str, Any
     except CannotWrite as error:
         say({"crash": error.code})
     except MedsegError as error:
-        parts = {"rule": error.rule, "received": error.received, "cure": error.cure}
+        words = {"rule": error.rule, "received": error.received, "cure": error.cure}
+        parts = {name: _FOLDERS.sub("", text) for name, text in words.items()}
         say({"fault": {"code": error.code, **parts}})
     except Exception as error:
         say({"crash": type(error).__name__})

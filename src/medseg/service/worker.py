@@ -12,8 +12,10 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from dbos import DBOS, DBOSPortableJSONSerializer
 
@@ -33,6 +35,9 @@ POLLING_SECONDS = 0.05
 
 BEAT_SECONDS = 2.0
 
+PATIENCE_SECONDS = 10.0
+"""How long a slot waits for another one of its name, as after a restart of the service."""
+
 _log = logging.getLogger("medseg.service.worker")
 
 
@@ -42,28 +47,51 @@ def default_slot(number: int = 0) -> str:
 
 
 @contextlib.contextmanager
-def only_one(data: Path, slot: str) -> Iterator[None]:
+def only_one(data: Path, slot: str, *, patience_seconds: float = 0.0) -> Iterator[None]:
     """Hold the name of a slot: two living processes never share one.
+
+    Args:
+        data: The data folder.
+        slot: The name.
+        patience_seconds: How long to wait for a process that has it and ends.
 
     Raises:
         InvalidSettings: If another process has it.
     """
+    until = time.monotonic() + patience_seconds
     folder = data / "slots"
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", slot)
     with (folder / f"{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InvalidSettings(
-                "Each worker slot has a name of its own.",
-                received=f"{slot}, which another process has",
-                cure="Choose another name with --slot.",
-            ) from error
+        while not _is_locked(file):
+            if time.monotonic() >= until:
+                raise InvalidSettings(
+                    "Each worker slot has a name of its own.",
+                    received=f"{slot}, which another process has",
+                    cure="Choose another name with --slot.",
+                )
+            time.sleep(0.1)
         yield
 
 
-def run_worker(url: str, data: Path, slot: str, limits: Limits, stop: threading.Event) -> None:
+def _is_locked(file: TextIO) -> bool:
+    """Lock a file, unless another process has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def run_worker(
+    url: str,
+    data: Path,
+    slot: str,
+    limits: Limits,
+    stop: threading.Event,
+    *,
+    bundle: Path | None = None,
+) -> None:
     """Carry out jobs until told to stop.
 
     Args:
@@ -72,14 +100,15 @@ def run_worker(url: str, data: Path, slot: str, limits: Limits, stop: threading.
         slot: Name that this slot keeps over restarts.
         limits: Attempts, seconds, memory.
         stop: Set to end; a job that runs is left to whoever comes next.
+        bundle: Made ready before the first job comes.
 
     Raises:
         InvalidSettings: If the database cannot be reached, or another process has the name.
     """
-    with only_one(data, slot):
+    with only_one(data, slot, patience_seconds=PATIENCE_SECONDS):
         database = Database(url)
         held, jobs = Held(database, data, limits), Jobs(database)
-        child = Child(limits.job_memory_bytes)
+        child = Child(limits.job_memory_bytes, bundle)
         register(Slot(database, held, jobs, child, limits, data))
         DBOS(
             config={
@@ -96,6 +125,7 @@ def run_worker(url: str, data: Path, slot: str, limits: Limits, stop: threading.
         child.start()
         DBOS.launch()
         DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_SECONDS)
+        _log.info("worker.started", extra={"slot": slot})
         try:
             while not stop.wait(BEAT_SECONDS):
                 beat(database, slot)
