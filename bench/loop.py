@@ -31,6 +31,7 @@ from medseg.continual.corruptions import powered
 from medseg.continual.drift_baseline import make_baseline, save_baseline
 from medseg.continual.loop_state import STATE_FILE, STEPS
 from medseg.continual.registry import Registry
+from medseg.continual.sharing import push
 from medseg.continual.versioned import VersionedData
 from medseg.dataset.copies import copy_dataset
 from medseg.dataset.description import (
@@ -91,7 +92,7 @@ def versions(described: DatasetDescription, folder: Path) -> None:
     timed("v1 brought back", start)
     data.store.add_remote("folder", str(folder.parent / "remote"))
     start = time.perf_counter()
-    data.push()
+    push(data)
     timed("pushed to a folder", start)
 
 

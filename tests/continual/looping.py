@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 from watching import LABELS, volume_of
 
-from medseg.dataset.description import Case, Channel, DatasetDescription, save_description
+from medseg.dataset.description import (
+    Case,
+    Channel,
+    DatasetDescription,
+    load_description,
+    save_description,
+)
+from medseg.files import sha256
 from medseg.volume.io import write_label_map, write_volume
 from medseg.volume.volume import LabelMap
 
@@ -49,3 +56,21 @@ def write_data(folder: Path, numbers, *, labelled=True, brighter=0.0, prefix="ca
     )
     save_description(described, folder)
     return described
+
+
+def files_of(root):
+    return {
+        str(path.relative_to(root)): sha256(path)
+        for folder in ("images", "labels") for path in sorted((root / folder).glob("*"))
+    }  # fmt: skip
+
+
+def add_case(data, n):
+    root = data.root
+    write_image(root / "images" / f"case_{n:02d}.nii.gz", n)
+    write_label(root / "labels" / f"case_{n:02d}.nii.gz", n)
+    description = load_description(root)
+    name = f"case_{n:02d}"
+    case = Case(id=name, images=(root / "images" / f"{name}.nii.gz",),
+                label=root / "labels" / f"{name}.nii.gz")  # fmt: skip
+    save_description(description.model_copy(update={"cases": (*description.cases, case)}), root)

@@ -4,20 +4,11 @@ import os
 import shutil
 
 import pytest
-from looping import write_data, write_image, write_label
-from watching import small_bundle
+from looping import add_case, files_of, write_data, write_label
 
 from medseg.continual.versioned import VersionedData
-from medseg.dataset.description import Case, load_description, save_description
+from medseg.dataset.description import save_description
 from medseg.errors import DatasetError, VersionError
-from medseg.files import sha256
-
-
-def files_of(root):
-    return {
-        str(path.relative_to(root)): sha256(path)
-        for folder in ("images", "labels") for path in sorted((root / folder).glob("*"))
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +24,6 @@ def made(tmp_path_factory):
 def data(made, tmp_path):
     shutil.copytree(made, tmp_path / "data")
     return VersionedData(tmp_path / "data")
-
-
-def add_case(data, n):
-    root = data.root
-    write_image(root / "images" / f"case_{n:02d}.nii.gz", n)
-    write_label(root / "labels" / f"case_{n:02d}.nii.gz", n)
-    description = load_description(root)
-    name = f"case_{n:02d}"
-    case = Case(id=name, images=(root / "images" / f"{name}.nii.gz",),
-                label=root / "labels" / f"{name}.nii.gz")  # fmt: skip
-    save_description(description.model_copy(update={"cases": (*description.cases, case)}), root)
 
 
 def test_what_differs_is_named_and_a_version_brings_it_back(data):
@@ -111,41 +91,6 @@ def test_versions_are_found_by_name_commit_and_digest(data):
         data.find("v7")
 
 
-def test_all_versions_go_to_a_remote_and_come_back(data, tmp_path):
-    add_case(data, 4)
-    data.commit("second")
-    data.store.add_remote("backup", str(tmp_path / "backup"))
-    data.push()
-    other = VersionedData.create(tmp_path / "other")
-    other.store.add_remote("backup", str(tmp_path / "backup"))
-    assert [one.name for one in other.pull()] == ["v1", "v2"]
-    assert files_of(other.root) == files_of(data.root)
-    other.check_out("v1")
-    assert len(other.description().cases) == 4
-    assert other.pull() == ()
-    other.check_out("latest")
-    write_label(other.root / "labels" / "case_00.nii.gz", 0, shift=1)
-    other.commit("third, there")
-    other.push()
-    add_case(data, 5)
-    data.commit("third, here")
-    for move in (data.push, data.pull):
-        with pytest.raises(VersionError, match="3 here and 3 there, of which 2 are the same"):
-            move()
-
-
-def test_a_remote_that_is_away_is_told(data, tmp_path):
-    with pytest.raises(VersionError, match="named before it is used"):
-        data.push()
-    data.store.add_remote("disk", str(tmp_path / "disk"))
-    with pytest.raises(VersionError, match="The remote disk holds versions"):
-        data.pull()
-    (tmp_path / "disk").rmdir()
-    for move in (data.push, data.pull):
-        with pytest.raises(VersionError, match=r"disk can be reached at .*nothing at that place"):
-            move()
-
-
 def test_files_outside_of_the_folder_are_refused(tmp_path):
     described = write_data(tmp_path / "raw", range(2))
     save_description(described, tmp_path / "apart" / "data")
@@ -160,21 +105,6 @@ def test_a_version_needs_a_reason_and_a_beginning(data, tmp_path):
     empty = VersionedData.create(tmp_path / "empty")
     with pytest.raises(VersionError, match="none in"):
         empty.find("latest")
-
-
-def test_a_bundle_finds_its_version_and_what_changed_since(data, tmp_path):
-    names = tuple(case.id for case in data.description().cases)
-    model = small_bundle(tmp_path / "bundle", learned=names)
-    digest = data.manifest(data.find("v1")).digest
-    origin = model.provenance.model_copy(update={"data_version": digest})
-    assert data.standing(origin).matches
-    write_label(data.root / "labels" / "case_01.nii.gz", 1, shift=1)
-    found = data.standing(origin)
-    assert found.version == data.versions()[0]
-    assert (found.changed, found.missing, found.matches) == (("case_01",), (), False)
-    unknown = data.standing(model.provenance.model_copy(update={"data_version": "f" * 64}))
-    assert unknown.version is None
-    assert not unknown.matches
 
 
 @pytest.mark.data

@@ -9,8 +9,9 @@ from medseg.cli.console import EXIT_FAILED, Console, reporting
 
 if TYPE_CHECKING:
     from medseg.bundle import Bundle
+    from medseg.continual.standing import Standing
     from medseg.continual.version_diff import VersionDiff
-    from medseg.continual.versioned import Standing, VersionedData
+    from medseg.continual.versioned import VersionedData
 
 app = typer.Typer(
     help="Versions of a data set: make, list, compare, bring back, send and fetch.",
@@ -179,8 +180,10 @@ def remote(
 def push(name: _Remote = "", data: _Data = _HERE, as_json: _Json = False) -> None:
     """Send all versions to a remote."""
     with reporting(as_json=as_json) as console:
+        from medseg.continual.sharing import push as send
+
         kept = _opened(data)
-        used = kept.push(name, progress=console.progress)
+        used = send(kept, name, progress=console.progress)
         latest = kept.versions()[-1].name
         console.say(f"{used} holds all versions up to {latest}.")
         console.result({"remote": used, "latest": latest})
@@ -190,8 +193,10 @@ def push(name: _Remote = "", data: _Data = _HERE, as_json: _Json = False) -> Non
 def pull(name: _Remote = "", data: _Data = _HERE, as_json: _Json = False) -> None:
     """Fetch the versions of a remote; the files at hand become those of the latest one."""
     with reporting(as_json=as_json) as console:
+        from medseg.continual.sharing import pull as fetch
+
         kept = _opened(data)
-        new = kept.pull(name, progress=console.progress)
+        new = fetch(kept, name, progress=console.progress)
         latest = kept.versions()[-1].name
         console.say(f"{len(new)} new versions; the files in {data} are those of {latest}.")
         console.result({"new": [one.name for one in new], "latest": latest})
@@ -207,10 +212,11 @@ def show(
     """Find the version that a bundle was trained on, and say whether it is still at hand."""
     with reporting(as_json=as_json) as console:
         from medseg.bundle import load_bundle
+        from medseg.continual.standing import standing_of
 
         model = load_bundle(bundle)
         kept = _opened(data)
-        standing = kept.standing(model.provenance, verify=verify, progress=console.progress)
+        standing = standing_of(kept, model.provenance, verify=verify, progress=console.progress)
         matches = standing.matches
         if standing.version is None:
             matches = _explain_unknown(console, kept, model, standing)

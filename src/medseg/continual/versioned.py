@@ -5,13 +5,12 @@ folder of the data set, so that whoever knows these tools can use them as well.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from medseg.continual.history import History, Version
 from medseg.continual.version_diff import VersionDiff, diff
-from medseg.continual.versions import HISTORY_FILE, DataStore
+from medseg.continual.versions import DataStore
 from medseg.dataset.contents import Contents
 from medseg.dataset.description import FILE_NAME as DESCRIPTION_FILE
 from medseg.dataset.description import DatasetDescription, load_description, save_description
@@ -28,9 +27,6 @@ from medseg.errors import DatasetError, VersionError
 from medseg.files import atomic_file
 from medseg.progress import SILENT, Progress
 
-if TYPE_CHECKING:
-    from medseg.bundle import Provenance
-
 HERE = "now"
 """Word for the files at hand, where a version is asked for."""
 
@@ -38,27 +34,6 @@ _REMOTES_FILE = ".dvc/config"
 """Which remotes there are is a matter of the place, and not of a version."""
 
 _TEXTS, _LARGEST_TEXT = (".json", ".csv", ".tsv", ".txt", ".md"), 1_000_000
-
-
-class Standing(NamedTuple):
-    """What a bundle was trained on, and whether that is still at hand.
-
-    Attributes:
-        version: The version that its provenance names; None where none of that name is here.
-        named: What the provenance says; "" where it says nothing.
-        missing: Cases that it learned from and that are not at hand.
-        changed: Cases that it learned from and that differ from that version.
-    """
-
-    version: Version | None
-    named: str
-    missing: tuple[str, ...]
-    changed: tuple[str, ...]
-
-    @property
-    def matches(self) -> bool:
-        """Whether every case that it learned from is at hand as it was."""
-        return self.version is not None and not self.missing and not self.changed
 
 
 class VersionedData:
@@ -263,97 +238,9 @@ class VersionedData:
         version = self.find(name)
         with self.history.alone():
             if not force:
-                self._require_kept(progress)
-            self._restore(version, progress)
+                self.require_kept(progress=progress)
+            self.restore(version, progress=progress)
         return version
-
-    def push(self, remote: str = "", *, progress: Progress = SILENT) -> str:
-        """Send all versions to a remote.
-
-        Args:
-            remote: Its name; the first one where not given.
-            progress: Told while files are sent.
-
-        Returns:
-            The name of the remote.
-
-        Raises:
-            VersionError: If there is nothing to send, the remote is away, or it has versions that
-                are not here.
-        """
-        self.find("latest")
-        name = remote or self._first_remote()
-        with self.history.alone(), progress.task(f"sending to {name}", None):
-            local = self.root / ".dvc" / "tmp" / f"out-{HISTORY_FILE}"
-            with atomic_file(local) as temporary:
-                self.history.write_out(temporary)
-            try:
-                self.store.push(name, self._pointers(), local, self._require_ahead)
-            finally:
-                local.unlink(missing_ok=True)
-        return name
-
-    def pull(self, remote: str = "", *, progress: Progress = SILENT) -> tuple[Version, ...]:
-        """Fetch the versions of a remote, and make the files at hand those of the latest one.
-
-        Args:
-            remote: Its name; the first one where not given.
-            progress: Told while files are fetched.
-
-        Returns:
-            Versions that were not here before.
-
-        Raises:
-            VersionError: If the remote is away, versions differ, or changes would be lost.
-        """
-        name = remote or self._first_remote()
-        with self.history.alone():
-            self._require_kept(progress)
-            before = self.versions()
-            found: list[Version] = []
-
-            def take(path: Path) -> None:
-                theirs = self.history.outside(path)
-                if theirs[: len(before)] == before:
-                    found.extend(theirs)
-                elif before[: len(theirs)] != theirs:
-                    raise _parted(before, theirs)
-
-            with progress.task(f"asking {name}", None):
-                self.store.pull_history(name, take)
-            if len(found) > len(before):
-                self.history.take_over(tuple(found))
-            self._restore(self.versions()[-1], progress)
-            self.history.stage(self.history.files(self.versions()[-1]))
-        return tuple(found[len(before) :])
-
-    def standing(
-        self, origin: "Provenance", *, verify: bool = False, progress: Progress = SILENT
-    ) -> Standing:
-        """What a bundle was trained on, and whether it is still at hand.
-
-        Args:
-            origin: Of the bundle.
-            verify: Whether every byte is read, whatever times of files say.
-            progress: Told after each case.
-        """
-        named = origin.data_version
-        known = [one for one in self.versions() if named and self.manifest(one).digest == named]
-        if not known:
-            return Standing(None, named, (), ())
-        then = self.manifest(known[-1]).by_id
-        now = self.now(verify=verify, progress=progress).by_id
-        seen = [case for case in origin.training_cases if case in then]
-        return Standing(
-            known[-1],
-            named,
-            tuple(case for case in seen if case not in now),
-            tuple(
-                case for case in seen
-                if case in now
-                and (now[case].image, now[case].label) != (then[case].image, then[case].label)
-            ),
-        )  # fmt: skip
 
     def _latest(self) -> Version | None:
         every = self.versions()
@@ -367,11 +254,14 @@ class VersionedData:
             if path.is_file() and path.suffix in _TEXTS and path.stat().st_size < _LARGEST_TEXT
         ]
 
-    def _first_remote(self) -> str:
-        return next(iter(self.store.remotes()), "")
+    def restore(self, version: Version, *, progress: Progress = SILENT) -> None:
+        """Write the small files of a version, take away those of others, bring the large ones.
 
-    def _restore(self, version: Version, progress: Progress) -> None:
-        """Write the small files of a version, take away those of others, bring the large ones."""
+        Nothing is asked about changes that may be lost; see `require_kept`.
+
+        Raises:
+            VersionError: If content cannot be brought back, or is not that of the version.
+        """
         touched: list[Path] = []
         if (self.root / DESCRIPTION_FILE).is_file():
             changes = diff(self.manifest(version), self.now(), names=("", ""))
@@ -398,21 +288,16 @@ class VersionedData:
                 cure="Push the version again from where its files are whole.",
             )
 
-    def _pointers(self) -> list[bytes]:
-        """The `.dvc` files of all versions."""
-        return [
-            content
-            for version in self.versions()
-            for name, content in self.history.files(version).items()
-            if name.endswith(".dvc")
-        ]
-
     def _is_kept(self, name: str) -> bool:
         """Whether some version has a file of this name."""
         return any(name in self.history.files(one) for one in self.versions())
 
-    def _require_kept(self, progress: Progress) -> None:
-        """Pass if all files at hand are in a version, or there are none."""
+    def require_kept(self, *, progress: Progress = SILENT) -> None:
+        """Pass if all files at hand are in a version, or there are none.
+
+        Raises:
+            VersionError: If changes would be lost.
+        """
         if not (self.root / DESCRIPTION_FILE).is_file():
             return
         every = [self.history.files(one) for one in self.versions()]
@@ -438,22 +323,6 @@ class VersionedData:
                 + ", ..." * (len(lost) > 5),
                 cure='Keep them: medseg version commit -m "why"; or lose them: checkout --force.',
             )
-
-    def _require_ahead(self, path: Path) -> None:
-        """Pass if the versions here go on from those of a remote."""
-        theirs, ours = self.history.outside(path), self.versions()
-        if ours[: len(theirs)] != theirs:
-            raise _parted(ours, theirs)
-
-
-def _parted(ours: Sequence[Version], theirs: Sequence[Version]) -> VersionError:
-    same = sum(a == b for a, b in zip(ours, theirs, strict=False))
-    return VersionError(
-        "Versions here and in the remote are one line.",
-        received=f"{len(ours)} here and {len(theirs)} there, of which {same} are the same",
-        cure="Pull before you make versions; to keep both, pull into an empty folder and import "
-        "the labels there: medseg dataset import LABELS --update.",
-    )
 
 
 def _content(path: Path) -> bytes | None:
