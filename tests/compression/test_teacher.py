@@ -5,10 +5,12 @@ import torch
 from exports import make_bundle, make_plan
 
 from medseg.bundle import Bundle, build_members
+from medseg.compression import teacher as teachers
 from medseg.compression.imitation import ImitationSpec
 from medseg.compression.students import Student, student_plan
-from medseg.compression.teacher import Teacher, require_one_plan
-from medseg.errors import WrongInput
+from medseg.compression.teacher import Teacher, looking, require_one_plan
+from medseg.errors import NoEngine, WrongInput
+from medseg.inference.engines import TorchMaker
 from medseg.networks import build
 from medseg.networks.start import Start
 from medseg.training.module import Learner
@@ -43,6 +45,65 @@ def test_an_ensemble_teaches_by_the_mean_of_its_logits(pair):
     assert features is None
     alone, _ = Teacher(pair, ImitationSpec(networks=1), device="cpu").seen(image, features=True)
     assert torch.allclose(alone, build_members(pair.configurations[0])[0](image), atol=1e-5)
+
+
+class Maker:
+    """Engines that are torch underneath, and count how often they look."""
+
+    name, precision = "openvino", "int8"
+
+    def __init__(self):
+        self.looks = 0
+
+    def __call__(self, configuration):
+        made = [self._counted(one) for one in TorchMaker(device="cpu")(configuration)]
+        return tuple(made)
+
+    def _counted(self, engine):
+        run = engine.run
+
+        def counted(batch):
+            self.looks += 1
+            return run(batch)
+
+        engine.run = counted
+        return engine
+
+
+def test_engines_look_in_place_of_networks_and_give_no_features(pair):
+    image, _ = batch()
+    maker = Maker()
+    plain = Teacher(pair, ImitationSpec(), device="cpu")
+    quick = Teacher(pair, ImitationSpec(), device="cpu", maker=maker)
+    expected, _ = plain.seen(image, features=False)
+    found, features = quick.seen(image, features=True)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert features is None
+    assert maker.looks == 2
+    assert quick.spec.features_weight == 0
+    assert quick.identity == f"{pair.identity} (openvino int8)"
+    assert (plain.engine, quick.engine) == ("torch", "openvino int8")
+    Teacher(pair, ImitationSpec(networks=1), device="cpu", maker=maker).seen(image, features=False)
+    assert maker.looks == 3
+
+
+def test_a_step_is_the_same_whoever_looks(pair):
+    spec = ImitationSpec(features_weight=0)
+    one = learner(Teacher(pair, spec, device="cpu"))
+    other = learner(Teacher(pair, spec, device="cpu", maker=Maker()))
+    losses = [taught.step(batch(), 1e-2).loss for taught in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_who_looks_is_the_fastest_engine_and_torch_without_one(pair, monkeypatch):
+    assert looking(pair, "auto", device="cpu") is None
+    assert looking(pair, "torch", device="cpu") is None
+    with pytest.raises(NoEngine, match="exported before it is used"):
+        looking(pair, "openvino", device="cpu")
+    maker = Maker()
+    monkeypatch.setattr(teachers, "choose_engines", lambda *_, **__: maker)
+    assert looking(pair, "auto", device="cpu") is maker
+    assert looking(pair, "auto", device="cuda") is None
 
 
 def test_nothing_is_left_to_learn_from_oneself():

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ FeaturesWeight = Annotated[
 ]
 BoundaryWeight = Annotated[
     float, typer.Option(min=0.0, help="So much more counts a voxel beside another label.")
+]
+TeacherEngine = Annotated[
+    Literal["auto", "torch", "compiled", "onnx", "openvino"],
+    typer.Option(help="What looks for the teacher; engines are exported before, in INT8 fastest."),
 ]
 Networks = Annotated[
     int | None, typer.Option(min=1, help="So many of an ensemble's networks teach.  [all]")
@@ -57,6 +61,7 @@ def distill(
     features_weight: FeaturesWeight = 0.1,
     boundary_weight: BoundaryWeight = 2.0,
     networks: Networks = None,
+    teacher_engine: TeacherEngine = "auto",
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Also learn from cases without a label.")
     ] = False,
@@ -99,8 +104,8 @@ def distill(
             out,
             DistillSettings(
                 student=student, seconds=seconds, epochs=epochs, imitation=imitation,
-                unlabelled=unlabelled, quantise=quantize, cases=cases, device=device,
-                precision=precision, seed=seed,
+                teacher_engine=teacher_engine, unlabelled=unlabelled, quantise=quantize,
+                cases=cases, device=device, precision=precision, seed=seed,
             ),
             resume=resume,
             clock=command_clock(command_age()),
@@ -126,7 +131,8 @@ def _say(console: Console, done: "Distilled", out: Path) -> None:
     columns = ["model", f"Dice, {len(done.cases)} cases", "ms a patch", "million weights", "engine"]
     console.table("", columns, rows)
     console.say(
-        f"Steps: {done.student_steps} in {done.student_seconds:.0f} s with a teacher, "
+        f"Steps: {done.student_steps} in {done.student_seconds:.0f} s with a teacher "
+        f"({done.teacher_engine}), "
         f"{done.control_steps} in {done.control_seconds:.0f} s without."
     )
     for name, one in (("student", done.gain), ("student", done.behind), ("INT8", done.quantised)):

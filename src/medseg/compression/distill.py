@@ -17,12 +17,13 @@ from medseg.compression.lesson_plan import paced, steps_within
 from medseg.compression.patches import require_same_kind
 from medseg.compression.standings import Difference, Standing, difference, standings
 from medseg.compression.students import student_of, student_plan
-from medseg.compression.teacher import Teacher
+from medseg.compression.teacher import Teacher, looking
 from medseg.dataset.description import Case, DatasetDescription, read_case
 from medseg.dataset.folds import holdout
 from medseg.dataset.plan import Plan, load_plan
 from medseg.errors import BudgetTooShort, EngineDiffers
 from medseg.files import write_text
+from medseg.inference.engines import EngineName
 from medseg.inference.predict import Predictor
 from medseg.progress import SILENT, Progress
 from medseg.specs import FROZEN
@@ -54,6 +55,7 @@ class DistillSettings:
         seconds: Wall time of both trainings and of judging; None when `epochs` counts.
         epochs: Passes of the student over its cases, instead.
         imitation: What is imitated.
+        teacher_engine: What looks at batches for the teacher; see `teacher.looking`.
         unlabelled: Whether cases without a label are learned from, labelled by the teacher.
         quantise: Whether the student is then quantised to INT8 for OpenVINO; this comes on top of
             the time.
@@ -67,6 +69,7 @@ class DistillSettings:
     seconds: float | None = 1200.0
     epochs: int | None = None
     imitation: ImitationSpec = field(default_factory=ImitationSpec)
+    teacher_engine: EngineName = "auto"
     unlabelled: bool = False
     quantise: bool = False
     cases: int = 24
@@ -83,6 +86,7 @@ class Distilled(BaseModel):
         student: What was asked for.
         data: Name of the data set.
         imitation: What was imitated.
+        teacher_engine: What looked at batches for the teacher, such as "torch" or "openvino int8".
         cases: Ids of the cases that judged.
         teacher_has_seen: Whether the teacher was trained on one of them; its Dice, and perhaps the
             student's, is then too high.
@@ -104,6 +108,7 @@ class Distilled(BaseModel):
     student: str
     data: str
     imitation: ImitationSpec
+    teacher_engine: str = "torch"
     cases: tuple[str, ...]
     teacher_has_seen: bool
     labelled_by_teacher: tuple[str, ...]
@@ -147,6 +152,7 @@ def distill(
 
     Raises:
         WrongInput: If the data set is not of the teacher's kind, or the teacher cannot teach.
+        BundleError: If the teacher has no such engine.
         PlanError: If there is no such student.
         BudgetTooShort: If no time is left for training.
         TrainingError: If training cannot start or go on.
@@ -155,7 +161,8 @@ def distill(
     clock = clock or command_clock()
     require_same_kind(teacher, data)
     device = choose_device(settings.device)
-    guide = Teacher(teacher, settings.imitation, device=device)
+    maker = looking(teacher, settings.teacher_engine, device=device, progress=progress)
+    guide = Teacher(teacher, settings.imitation, device=device, maker=maker)
     base = student_plan(teacher.plan, student_of(settings.student))
     split = split_of(teacher, data, seed=settings.seed)
     teaching = Predictor(teacher, engine="torch")
@@ -188,7 +195,7 @@ def distill(
     }
     refused = _quantised(student, wider, settings, models, progress) if settings.quantise else ""
     record = _record(
-        teacher, data, settings, judging, labelled, student, control,
+        teacher, guide, data, settings, judging, labelled, student, control,
         standings(models, data, judging, progress=progress), refused, out,
     )  # fmt: skip
     write_text(out / RECORD_FILE, record.model_dump_json(indent=1) + "\n")
@@ -325,6 +332,7 @@ def _quantised(
 
 def _record(
     teacher: Bundle,
+    guide: Teacher,
     data: DatasetDescription,
     settings: DistillSettings,
     judging: tuple[str, ...],
@@ -343,7 +351,8 @@ def _record(
         teacher=teacher.identity,
         student=settings.student,
         data=data.name,
-        imitation=settings.imitation,
+        imitation=guide.spec,
+        teacher_engine=guide.engine,
         cases=judging,
         teacher_has_seen=teacher.provenance.data_name == data.name and bool(seen & set(judging)),
         labelled_by_teacher=labelled,
