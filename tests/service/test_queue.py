@@ -25,7 +25,7 @@ from medseg.service import worker
 from medseg.service.settings import Limits
 
 class Pretended:
-    def __init__(self, memory_bytes):
+    def __init__(self, memory_bytes, bundle):
         self.is_closed = False
     def start(self):
         pass
