@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.errors import UnreadableFile
-from medseg.volume.dicom_zip import is_zip, unzipped
+from medseg.errors import CannotWrite, UnreadableFile
+from medseg.volume.dicom_zip import as_folder, is_zip, unzipped
 
 
 def make_zip(path: Path, members: dict[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -123,3 +123,35 @@ def test_what_is_no_zip_is_not_taken_for_one(tmp_path: Path) -> None:
     assert not is_zip(tmp_path)
     with pytest.raises(UnreadableFile, match="not a zip"):
         unzipped(tmp_path / "x", into(tmp_path))
+
+
+def test_a_ratio_that_no_image_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medseg.volume.dicom_zip._ANY_RATIO_BYTES", 1000)
+    path = make_zip(tmp_path / "x.zip", {"a": bytes(5_000_000)})
+    assert path.stat().st_size * 100 < 5_000_000
+    with pytest.raises(UnreadableFile, match="more bytes"):
+        unzipped(path, into(tmp_path))
+
+
+def test_a_full_disk_is_not_the_fault_of_the_zip(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a": b"x"})
+    with pytest.raises(CannotWrite, match="room to unpack"):
+        unzipped(path, tmp_path / "missing")
+
+
+def test_a_zip_is_a_folder_of_its_name_for_a_while(tmp_path: Path) -> None:
+    one = make_zip(tmp_path / "My study.zip", {"a/1": b"1", "a/2": b"2"})
+    with as_folder(one) as folder:
+        assert folder.name == "My_study"
+        assert [file.read_bytes() for file in sorted(folder.iterdir())] == [b"1", b"2"]
+    assert not folder.exists()
+    with as_folder(make_zip(tmp_path / "x.zip", {"a/1": b"1", "b/2": b"2"})) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == ["x-1", "x-2"]
+    with as_folder(make_zip(tmp_path / "x.zip", {})) as folder:
+        assert list(folder.iterdir()) == []
+    with as_folder(tmp_path) as folder:
+        assert folder == tmp_path
+    with as_folder(tmp_path / "missing") as folder:
+        assert folder == tmp_path / "missing"
