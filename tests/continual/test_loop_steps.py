@@ -115,10 +115,29 @@ def test_a_patient_is_on_one_side(world):
     assert not learned & {patients[name] for name in found.judging}
 
 
+def test_cases_that_the_bundle_in_use_learned_from_do_not_judge(world):
+    first = small_bundle(world / "again", members=1, learned=("case_00", "case_01", "case_02"))
+    Registry(world / "bundles").promote(first)
+    shutil.rmtree(world / "labels")
+    for n in range(4):
+        write_label(world / "labels" / f"case_{n:02d}.nii.gz", n, shift=1)
+    write_label(world / "labels" / "new_10.nii.gz", 10)
+    found = take_labels(loop_of(world))
+    assert len(found.new) == 5
+    assert set(found.judging) == {"case_03", "new_10"}
+
+
+@pytest.mark.parametrize("which", ["test", "new_test"])
+def test_a_test_case_in_the_pool_is_refused(world, which):
+    write_data(world / "shared", [12], prefix="new")
+    with pytest.raises(LoopError, match="such as new_12"):
+        take_labels(loop_of(world, **{which: Path("shared")}))
+
+
 def test_a_test_set_that_shares_a_case_is_refused(world):
     shutil.rmtree(world / "test")
     write_data(world / "test", [1])
-    with pytest.raises(LoopError, match=r"1 shared, such as case_01"):
+    with pytest.raises(LoopError, match=r"1 of test shared, such as case_01"):
         take_labels(loop_of(world))
     assert len(VersionedData(world / "data").versions()) == 1
 

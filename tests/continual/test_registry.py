@@ -68,6 +68,16 @@ def test_a_promotion_that_was_interrupted_is_entered_once(registry, models):
     assert registry.current().weights_sha256 == models[1].weights_sha256
 
 
+def test_what_lies_beside_the_weights_comes_along_when_it_changed(registry, models, tmp_path):
+    shutil.copytree(models[0].folder, tmp_path / "copy")
+    name = registry.promote(load_bundle(tmp_path / "copy"))
+    (tmp_path / "copy" / "note.txt").write_text("since then")
+    assert registry.promote(load_bundle(tmp_path / "copy")) == name
+    assert (registry.folder / name / "note.txt").read_text() == "since then"
+    registry.promote(registry.current())
+    assert (registry.folder / name / "note.txt").is_file()
+
+
 def test_none_in_use_and_an_unknown_one_are_told(registry, models):
     with pytest.raises(LoopError, match="medseg loop promote"):
         registry.current()

@@ -163,8 +163,10 @@ def take_labels(loop: Loop) -> LabelsTaken:
         raise LoopError("Labels are there before they are taken.", cure="Give --labels FOLDER.")
     data = VersionedData(settings.data)
     before = data.manifest(data.find("latest")).by_id
-    _require_apart(settings.test, data.description(), "The frozen test set")
     pool = {case.id: case.images for case in loop.pool}
+    for test in (settings.test, settings.new_test):
+        if test is not None:
+            _require_apart(test, data.description(), pool)
     update_labels(settings.data, labels, images=pool, progress=loop.progress)
     message = f"Labels from {labels.name}, loop {loop.folder.absolute().name}"
     version, _ = data.commit(message, progress=loop.progress)
@@ -184,11 +186,10 @@ def take_labels(loop: Loop) -> LabelsTaken:
             cure="Correct some cases first; worklist/ holds their masks.",
         )
     description = data.description()
-    if settings.new_test is not None:
-        _require_apart(settings.new_test, description, "A test set")
     judging = () if settings.new_test else _held_out(description, new, loop)
+    apart = {description.case(case).patient or case for case in judging}
     learning = tuple(case for case in new if case not in judging)
-    old = [case.id for case in description.cases if case.id not in new]
+    old = [c.id for c in description.cases if c.id not in new and (c.patient or c.id) not in apart]
     rng = np.random.default_rng(settings.seed)
     count = min(len(old), round(settings.replay * len(learning)))
     replayed = tuple(sorted(str(case) for case in rng.permutation(old)[:count]))
@@ -197,33 +198,42 @@ def take_labels(loop: Loop) -> LabelsTaken:
     )
 
 
-def _require_apart(test: Path, description: DatasetDescription, what: str) -> None:
-    """Pass if a test set shares no case or patient with the data that are learned from."""
+def _require_apart(
+    test: Path, description: DatasetDescription, pool: Mapping[str, Sequence[Path]]
+) -> None:
+    """Pass if a test set shares no case or patient with what is, or may be, learned from."""
     judged = open_dataset(test)
-    names = {case.id for case in description.all_cases}
+    names = {case.id for case in description.all_cases} | set(pool)
     patients = {case.patient for case in description.all_cases if case.patient}
     shared = [c.id for c in judged.cases if c.id in names or (c.patient and c.patient in patients)]
     if shared:
         raise LoopError(
-            f"{what} has no case and no patient in common with the data that are learned from.",
-            received=f"{len(shared)} shared, such as {shared[0]}",
+            "A test set has no case and no patient in common with the data and the pool.",
+            received=f"{len(shared)} of {test} shared, such as {shared[0]}",
             cure="Take them out of one of the two.",
         )
 
 
 def _held_out(description: DatasetDescription, new: Sequence[str], loop: Loop) -> tuple[str, ...]:
-    """New cases that judge: a share of their patients, all cases of a patient on one side."""
+    """New cases that judge: a share of them, drawn by patient.
+
+    A patient judges with all new cases or with none, and only if the bundle in use has learned from
+    none of the patient's cases.
+    """
+    origin, settings = loop.start.provenance, loop.state.settings
+    patient_of = {case.id: case.patient or case.id for case in description.cases}
+    known = {patient_of.get(case, case) for case in origin.training_cases}
     by_patient: dict[str, list[str]] = {}
     for name in new:
-        by_patient.setdefault(description.case(name).patient or name, []).append(name)
-    settings = loop.state.settings
+        if patient_of[name] not in known:
+            by_patient.setdefault(patient_of[name], []).append(name)
     wanted = settings.held_out_share * len(new)
     drawn = np.random.default_rng(settings.seed).permutation(sorted(by_patient))
     held: list[str] = []
-    for patient in drawn:
-        if len(held) >= wanted or len(held) + len(by_patient[str(patient)]) >= len(new):
+    for patient in map(str, drawn):
+        if len(held) >= wanted or len(held) + len(by_patient[patient]) >= len(new):
             break
-        held += by_patient[str(patient)]
+        held += by_patient[patient]
     return tuple(sorted(held))
 
 

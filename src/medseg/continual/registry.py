@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from medseg.bundle import Bundle, load_bundle
 from medseg.errors import LoopError, UnknownBundle
-from medseg.files import atomic_folder, write_text
+from medseg.files import atomic_folder, sha256, write_text
 from medseg.promoted import POINTER_FILE, point_to, resolve_current
 from medseg.specs import FROZEN
 
@@ -118,7 +118,7 @@ class Registry:
         if bundle.folder is None:
             raise LoopError("A bundle is saved before it is put in use.", received=bundle.identity)
         name = f"{bundle.name}-{bundle.weights_sha256[:_DIGITS]}".replace("/", "_")
-        if not (self.folder / name).is_dir():
+        if _digests(bundle.folder) != _digests(self.folder / name):
             with atomic_folder(self.folder / name) as temporary:
                 shutil.copytree(bundle.folder, temporary, dirs_exist_ok=True)
         version = bundle.provenance.data_version
@@ -196,6 +196,15 @@ class Registry:
                 return
         content = _HistoryFile(entries=(*entries, entry))
         write_text(self.folder / HISTORY_FILE, content.model_dump_json(indent=1) + "\n")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files of a folder by name; none where there is no folder."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _now() -> str:

@@ -271,7 +271,7 @@ class VersionedData:
         for name in set(self.store.small_files) | set(self._texts()):
             if name not in files and name.endswith((".dvc", *_TEXTS)) and self._is_kept(name):
                 (self.root / name).unlink()
-                shutil.rmtree(self.root / name.removesuffix(".dvc"), ignore_errors=True)
+                _remove(self.root / name.removesuffix(".dvc"))
         for name, content in files.items():
             place = self.root / name
             if not place.is_file() or place.read_bytes() != content:
@@ -323,6 +323,13 @@ class VersionedData:
                 + ", ..." * (len(lost) > 5),
                 cure='Keep them: medseg version commit -m "why"; or lose them: checkout --force.',
             )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _content(path: Path) -> bytes | None:
