@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from medseg.errors import JobFailed, MedsegError
@@ -39,10 +40,11 @@ class Child:
 
     Args:
         memory_bytes: What it may hold.
+        bundle: Made ready at the start, before the first job comes.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
-        self.memory_bytes = memory_bytes
+    def __init__(self, memory_bytes: int, bundle: Path | None = None) -> None:
+        self.memory_bytes, self.bundle = memory_bytes, bundle
         self._process: subprocess.Popen[str] | None = None
         self._is_closed = False
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -57,6 +59,8 @@ class Child:
             return
         self.kill()
         command = [sys.executable, "-m", "medseg.service.child", str(self.memory_bytes)]
+        if self.bundle is not None:
+            command.append(str(self.bundle))
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )

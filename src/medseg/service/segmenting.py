@@ -3,26 +3,30 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from medseg.bundle import load_bundle
-from medseg.errors import CorruptBundle, NoDicom
+from medseg.errors import CorruptBundle, MedsegError, NoDicom
 from medseg.files import atomic_file
 from medseg.inference.predict import Prediction, Predictor
 from medseg.progress import Task
 from medseg.service.work import Work
 from medseg.specs.base import FROZEN
-from medseg.volume.dicom import Series, find_series, read_series, select_series
+from medseg.volume.dicom import Series, find_series, read_series, select_series, write_series
 from medseg.volume.dicom_seg import write_segmentation
 from medseg.volume.dicom_sr import write_measurements
+from medseg.volume.geometry import Geometry
 from medseg.volume.io import read_volume, write_label_map, write_volume
 from medseg.volume.labels import colour_of
 from medseg.volume.volume import Volume
+
+_FAILURES = (MedsegError, MemoryError, RuntimeError)
 
 Told = Callable[[float], None]
 """Takes how much of a stage is done, from 0 to 1."""
@@ -51,6 +55,26 @@ class Segmenter:
         self._case: _Case | None = None
         self._predictor: Predictor | None = None
         self._ready = ("", False)
+
+    def make_ready(self, bundle: Path) -> None:
+        """Load a bundle and let a series of nothing go all the way.
+
+        So the first case need not wait for what is loaded and compiled at its first use. What fails
+        here will fail again with the first case, and be told then.
+        """
+        with tempfile.TemporaryDirectory(prefix="medseg-ready-") as name, suppress(*_FAILURES):
+            plan = self._loaded(bundle, tta=False).bundle.plan
+            geometry = Geometry.from_spacing(plan.spacing_mm, plan.patch_size)
+            blank = Volume(np.zeros((1, *plan.patch_size), np.int16), geometry)
+            folder = Path(name) / "series"
+            modality = "CT" if plan.channels[0].modality == "CT" else "MR"
+            write_series(blank, folder, modality=modality, patient_name="Nobody", patient_id="none")
+            (series,) = find_series(folder)
+            work = Work(
+                key="", bundle=bundle, files=series.paths, series_uid=series.uid,
+                out=Path(name) / "out",
+            )  # fmt: skip
+            self.encode(work, lambda share: None)
 
     def assemble(self, work: Work, told: Told) -> dict[str, Any]:
         """Files -> a volume.
@@ -153,13 +177,16 @@ class Segmenter:
         return self._case
 
     def _predictor_of(self, work: Work) -> Predictor:
-        wanted = str(work.bundle), work.options.tta
+        return self._loaded(work.bundle, tta=work.options.tta)
+
+    def _loaded(self, folder: Path, *, tta: bool) -> Predictor:
+        wanted = str(folder), tta
         if self._predictor is None or self._ready != wanted:
             self._predictor = None
-            bundle = load_bundle(work.bundle)
+            bundle = load_bundle(folder)
             if bundle.folder is None:
                 raise CorruptBundle("A bundle that is served lies on the disk.")
-            self._predictor, self._ready = Predictor(bundle, mirrors=work.options.tta), wanted
+            self._predictor, self._ready = Predictor(bundle, mirrors=tta), wanted
         return self._predictor
 
     def _forget(self) -> None:

@@ -1,8 +1,9 @@
 """The service as one process: HTTP, the door for DICOM, loops, and the worker slots it starts."""
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -84,6 +85,13 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
         super().__init__(config)
         self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """A signal that was heeded is not raised once more: that would make the end a failure."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
     async def startup(self, sockets: "list[object] | None" = None) -> None:  # type: ignore[override]
         await super().startup(sockets)  # type: ignore[arg-type]

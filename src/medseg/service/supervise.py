@@ -74,7 +74,7 @@ class Slots:
 def commands_of(settings: ServiceSettings, settings_file: Path | None) -> dict[str, list[str]]:
     """What starts the slots that settings ask for."""
     words = [sys.executable, "-m", "medseg", "worker", "--data", str(settings.data)]
-    words += ["--database", settings.url]
+    words += ["--database", settings.url, "--model", settings.models[0]]
     if settings_file is not None:
         words += ["--settings", str(settings_file)]
     words += ["--parent", str(os.getpid())]
