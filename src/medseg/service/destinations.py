@@ -185,8 +185,10 @@ def _store(destination: StoreDestination, datasets: Sequence[Any]) -> Told:
                 continue
             except RuntimeError as error:  # the association ended meanwhile
                 raise unreached("an association that broke") from error
-            code = int(status.Status) if "Status" in status else 0
-            if "Status" in status and code in _STORED:
+            if "Status" not in status:  # it ended, or no answer came in time
+                raise unreached("an association without an answer")
+            code = int(status.Status)
+            if code in _STORED:
                 accepted.add(uid)
             else:
                 refused[uid] = code
