@@ -1,5 +1,6 @@
 """`medseg convert`: between formats; geometry is kept, or that of a reference is taken."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -39,7 +40,9 @@ class _Output:
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(metavar="IN", help="Image file, DICOM folder, DICOM-SEG or RTSTRUCT."),
+        typer.Argument(
+            metavar="IN", help="Image file, DICOM folder or zip, DICOM-SEG or RTSTRUCT."
+        ),
     ],
     target: Annotated[
         Path,
@@ -51,7 +54,7 @@ def convert(
     ],
     reference: Annotated[
         Path | None,
-        typer.Option(help="Image or DICOM folder whose grid the result shall have."),
+        typer.Option(help="Image, DICOM folder or zip whose grid the result shall have."),
     ] = None,
     labels: Annotated[
         bool,
@@ -75,9 +78,13 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Convert an image or a label map; geometry is kept, or taken from a reference."""
-    with reporting(as_json=as_json) as console:
+    with reporting(as_json=as_json) as console, ExitStack() as unpacked:
         from medseg.volume.dicom_labels import is_dicom_labels
+        from medseg.volume.dicom_zip import as_folder
 
+        source = unpacked.enter_context(as_folder(source))
+        if reference is not None:
+            reference = unpacked.enter_context(as_folder(reference))
         intake = _Intake(series, allow_gaps)
         if labels or is_dicom_labels(source):
             result: LabelMap | Volume = _convert_labels(

@@ -22,7 +22,7 @@ _FEW_VALUES = 64
 
 def info(
     path: Annotated[
-        Path, typer.Argument(help="Image file, DICOM folder or file, data set, bundle or its name.")
+        Path, typer.Argument(help="Image, DICOM folder, file or zip, data set, bundle or its name.")
     ],
     allow_gaps: Annotated[
         bool,
@@ -44,6 +44,7 @@ def _describe(path: Path, console: Console, *, allow_gaps: bool) -> dict[str, An
     from medseg.errors import DatasetError, MissingPath
     from medseg.volume.dicom_rtstruct_read import is_structure_set
     from medseg.volume.dicom_seg_frames import is_segmentation
+    from medseg.volume.dicom_zip import is_zip
     from medseg.volume.io import is_dicom_file, is_image_file
 
     if not path.exists():
@@ -52,6 +53,8 @@ def _describe(path: Path, console: Console, *, allow_gaps: bool) -> dict[str, An
             received=str(path),
             cure="Check the path.",
         )
+    if path.is_file() and is_zip(path):
+        return _show_zip(path, console, allow_gaps=allow_gaps)
     if path.is_file() and is_segmentation(path):
         return _show_segmentation(path, console)
     if path.is_file() and is_structure_set(path):
@@ -220,6 +223,17 @@ def _show_image(path: Path, console: Console) -> dict[str, Any]:
         **_place_facts(volume.geometry),
         "channels": statistics,
     }
+
+
+def _show_zip(path: Path, console: Console, *, allow_gaps: bool) -> dict[str, Any]:
+    from medseg.volume.dicom import find_series, no_images
+    from medseg.volume.dicom_zip import as_folder
+
+    with as_folder(path) as folder:
+        series = find_series(folder)
+        if not series:
+            raise no_images(path)
+        return _show_series(path, series, console, allow_gaps=allow_gaps)
 
 
 def _show_series(

@@ -1,5 +1,6 @@
 """`medseg predict`: scans in, masks out."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,7 +26,7 @@ _SHORT = {
 def predict(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Image files, folders of image files, or DICOM folders."),
+        typer.Argument(help="Image files, folders of image files, or DICOM folders or zips."),
     ],
     model: Annotated[
         str, typer.Option(help="Name of a bundle in the box, or a bundle's or a run's folder.")
@@ -87,6 +88,7 @@ def predict(
         from medseg.inference.inputs import find_inputs
         from medseg.inference.memory import bounded
         from medseg.inference.predict import Predictor
+        from medseg.volume.dicom_zip import as_folder
 
         predictor = Predictor(
             load_bundle(model), engine=engine, device=device, precision=precision, mirrors=tta,
@@ -95,10 +97,11 @@ def predict(
         )  # fmt: skip
         if tta and not predictor.ensemble.mirrors[1:]:
             console.progress.note("This bundle was trained without mirrors: --tta changes nothing.")
-        cases = find_inputs(
-            inputs, series_uid=series, allow_gaps=allow_gaps, progress=console.progress
-        )
-        with bounded(memory_bytes):
+        with ExitStack() as unpacked, bounded(memory_bytes):
+            cases = find_inputs(
+                [unpacked.enter_context(as_folder(path)) for path in inputs],
+                series_uid=series, allow_gaps=allow_gaps, progress=console.progress,
+            )  # fmt: skip
             outcomes = predict_cases(
                 cases, predictor, out, format=mask_format, seg_type=seg_type,
                 measurements=measurements, resume=resume, progress=console.progress,
