@@ -7,7 +7,8 @@ those. The folds are drawn again, and must give the Dice that the bundle's own f
 
 Student and control are trained by `medseg.training` as `medseg distill` does it, each in a process
 of its own whose clocks are its CPU time, what the teacher computes included. Each row is written
-when it is done; the same command goes on where it was interrupted.
+when it is done; the same command goes on where it was interrupted. With --int8 an INT8 engine looks
+at batches for the teacher: it is exported once for each fold, before anything is counted.
 
     python bench/distill.py ../shared/data/Task04_Hippocampus --seconds 300 --folds 0 1 2 3 4 \
         --seeds 0 1 2 --students lite plain_unet@0.5
@@ -30,12 +31,13 @@ keep_freed_memory()
 
 import numpy as np  # noqa: E402
 
-from medseg.bundle import Bundle, load_bundle  # noqa: E402
+from medseg.bundle import Bundle, load_bundle, save_bundle  # noqa: E402
 from medseg.compression.distill import paced, steps_within  # noqa: E402
+from medseg.compression.export import ExportSettings, export  # noqa: E402
 from medseg.compression.imitation import ImitationSpec  # noqa: E402
 from medseg.compression.standings import standings  # noqa: E402
 from medseg.compression.students import student_of, student_plan  # noqa: E402
-from medseg.compression.teacher import Teacher  # noqa: E402
+from medseg.compression.teacher import Teacher, looking  # noqa: E402
 from medseg.dataset.description import DatasetDescription  # noqa: E402
 from medseg.dataset.folds import foreground_ml, make_folds  # noqa: E402
 from medseg.dataset.importers import open_dataset  # noqa: E402
@@ -63,6 +65,17 @@ def teacher_of(fold: int) -> Bundle:
     return replace(whole, members=whole.members[fold : fold + 1])
 
 
+def exported(data: DatasetDescription, fold: int, folder: Path) -> str:
+    """The network that has not seen a fold, with an INT8 engine; made once."""
+    path = folder / f"teacher_{fold}"
+    if not path.is_dir():
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            saved = save_bundle(teacher_of(fold), Path(name) / "teacher")
+            export(saved, ExportSettings("openvino", "int8", cases=0), data=data)
+            (Path(name) / "teacher").rename(path)
+    return str(path.resolve())
+
+
 def judge_teacher(data: DatasetDescription, fold: int) -> dict[str, Any]:
     """The teacher's row; the fold is the right one if its Dice is the recorded one."""
     split, teacher = split_of(data, fold), teacher_of(fold)
@@ -79,7 +92,11 @@ def learn(
     """One training, in this process, by its CPU time."""
     time.monotonic = time.perf_counter = time.process_time
     split, teacher = split_of(data, row["fold"]), teacher_of(row["fold"])
-    guide = Teacher(teacher, spec, device="cpu") if row["taught"] else None
+    guide = None
+    if row["taught"]:
+        looker = load_bundle(row["engine"]) if row["engine"] else teacher
+        maker = looking(looker, "openvino" if row["engine"] else "torch", device="cpu")
+        guide = Teacher(looker, spec, device="cpu", maker=maker)
     plan = student_plan(teacher.plan, student_of(row["student"]))
     steps = steps_within(seconds, plan, guide, device="cpu")
     bundle = train(
@@ -142,6 +159,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--imitation", default="{}", help="what differs from ImitationSpec(), JSON")
     parser.add_argument("--rows", type=Path, default=Path("distill_rows.jsonl"))
+    parser.add_argument("--int8", action="store_true", help="an INT8 engine looks for the teacher")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     data = open_dataset(options.dataset)
@@ -158,7 +176,13 @@ def main() -> None:
             stream.write(json.dumps(done | {"key": row}) + "\n")
         return
     wanted: list[dict[str, Any]] = [{"fold": fold} for fold in options.folds] + [
-        {"fold": fold, "seed": seed, "taught": taught, "student": student}
+        {
+            "fold": fold,
+            "seed": seed,
+            "taught": taught,
+            "student": student,
+            "engine": exported(data, fold, options.rows.parent) if options.int8 and taught else "",
+        }
         for student in options.students
         for fold in options.folds
         for seed in options.seeds

@@ -18,7 +18,7 @@ from medseg.volume.geometry import Geometry
 BATCH_VOXELS = 1 << 19
 """Image voxels of a batch of windows, at most."""
 
-SLOT_BYTES = 256 << 20
+SLOT_BYTES = 64 << 20
 """What is said about a volume is held whole up to this; beyond it, only if one window needs more.
 Larger slabs win no time (bench/volumes.py)."""
 
