@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -23,7 +25,8 @@ LABELS = (
 
 
 def tool(name, package):
-    path = shutil.which(name)
+    scripts = Path(sys.executable).parent  # where PyPI's packages put theirs
+    path = shutil.which(name) or shutil.which(name, path=str(scripts))
     if path is None:
         pytest.skip(f"{name} of {package} is not installed")
     return path

@@ -155,7 +155,7 @@ def _holds(client: DICOMwebClient, dataset: Any) -> bool:
             str(dataset.SeriesInstanceUID),
             search_filters={"SOPInstanceUID": str(dataset.SOPInstanceUID)},
         )
-    except (requests.RequestException, ValueError, OSError):
+    except (requests.RequestException, ValueError, OSError, AttributeError):
         return False
     return any(_first(one, "00080018") == str(dataset.SOPInstanceUID) for one in found)
 
