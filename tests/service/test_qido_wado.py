@@ -11,9 +11,11 @@ import pydicom
 import pytest
 import uvicorn
 from dicomweb_client import DICOMwebClient
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from small_service import Finisher, client_of
 
+from medseg.service import qido
 from medseg.service.app import create_app
 from medseg.service.service import Service
 
@@ -184,7 +186,81 @@ def test_compressed_ones_go_out_as_they_are_or_decoded(
         path.write_bytes(client.get(_place(plain), headers={"accept": accept}).content)
         got = pydicom.dcmread(path)
         assert got.file_meta.TransferSyntaxUID == syntax
+        assert got.SOPInstanceUID == plain.SOPInstanceUID
         assert np.array_equal(got.pixel_array, pixels)
+
+
+def test_the_first_way_that_is_possible_is_taken(service: Service, write_study: Write) -> None:
+    one = held(service, write_study())[0]
+    first = "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90"
+    accept = f'{first}, multipart/related; type="application/dicom"'
+    answer = client_of(service).get(_place(one), headers={"accept": accept})
+    assert answer.headers["content-type"].startswith("multipart/related")
+
+
+def test_what_cannot_be_decoded_goes_out_as_it_is_only(
+    service: Service, write_study: Write
+) -> None:
+    """Pixels that are shorter than they say, and a stream that is no JPEG 2000."""
+    files = write_study()[:2]
+    for file, syntax in zip(files, (ExplicitVRLittleEndian, JPEG2000Lossless), strict=True):
+        dataset = pydicom.dcmread(file)
+        dataset.PixelData = dataset.PixelData[:10]
+        if syntax == JPEG2000Lossless:
+            dataset.PixelData = encapsulate([b"no JPEG 2000"])
+            dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(file)
+    short, broken = held(service, files)
+    client = client_of(service)
+    for one in (short, broken):
+        assert client.get(f"{_place(one)}/frames/1").status_code == 406
+    plain = {"accept": 'multipart/related; type="application/dicom"'}
+    assert client.get(_place(broken), headers=plain).status_code == 406
+    assert client.get(_place(broken)).status_code == 200
+    assert list(service.held.incoming.iterdir()) == []
+
+
+def test_answers_count_whole_studies(
+    service: Service, finisher: Finisher, write_study: Write
+) -> None:
+    first = held(service, write_study())[0]
+    finisher.at_once()
+    service.submit_series(first.SeriesInstanceUID, sender="test")
+    client, study = client_of(service), first.StudyInstanceUID
+    place = f"/dicomweb/studies/{study}/series/{first.SeriesInstanceUID}/instances"
+    for answer in client.get(place).json():
+        assert answer["00201206"]["Value"] == [2]
+        assert answer["00201208"]["Value"] == [5]
+        assert answer["00201209"]["Value"] == [4]
+        assert answer["00080061"]["Value"] == ["MR", "SEG"]
+    for modality, count in (("MR", 1), ("SEG", 1), ("CT", 0)):
+        found = client.get(f"/dicomweb/studies?Modality={modality}").json()
+        assert len(found) == count
+    assert len(client.get(f"/dicomweb/series?StudyInstanceUID={study}").json()) == 2
+    whole = client.get("/dicomweb/studies?includefield=all").json()[0]
+    assert "00080018" not in whole, "of a study nothing that only one instance has"
+    assert "00080018" in client.get("/dicomweb/instances?includefield=all").json()[0]
+
+
+def test_more_than_one_answer_may_hold(
+    service: Service, write_study: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held(service, write_study())
+    monkeypatch.setattr(qido, "_MOST", 3)
+    client = client_of(service)
+    answer = client.get("/dicomweb/instances")
+    assert len(answer.json()) == 3
+    assert "There are 1 additional results" in answer.headers["warning"]
+    assert "warning" not in client.get("/dicomweb/instances?limit=2").headers
+    assert "warning" not in client.get("/dicomweb/instances?offset=3").headers
+
+
+def test_queries_are_answered_in_json(service: Service) -> None:
+    client = client_of(service)
+    for accept, status in (("application/json", 200), ("application/dicom+xml", 406)):
+        answer = client.get("/dicomweb/studies", headers={"accept": accept})
+        assert answer.status_code == status
 
 
 @pytest.mark.parametrize(

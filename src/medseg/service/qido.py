@@ -1,16 +1,17 @@
 """QIDO-RS: what is held (PS3.18, 10.6)."""
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from medseg.errors import BadUpload
+from medseg.service.accepting import accepts, not_acceptable
 from medseg.service.auth import Caller, require
 from medseg.service.dicom_json import DICOM_JSON, element, tag_of, text_of
+from medseg.service.matching import matches
 from medseg.service.service import Service
 from medseg.service.stow import Uid
 
@@ -23,9 +24,12 @@ SERIES = ("00080060", "0008103E", "0020000E", "00200011", "00180015", "00080021"
 INSTANCE = ("00080016", "00080018", "00200013", "00280010", "00280011", "00280100", "00280008",
             "00080008", "00080023", "00080033")  # fmt: skip
 
+Level = Literal["study", "series", "instance"]
+
+_COLUMNS = {"study": "study_uid", "series": "series_uid", "instance": "sop_uid"}
+_STUDY_UID = "0020000D"
 _OPTIONS = ("limit", "offset", "includefield", "fuzzymatching")
 _MOST = 5000
-_RANGED = ("DA", "TM", "DT")
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
@@ -78,61 +82,79 @@ def instances(study_uid: Uid, series_uid: Uid, request: Request, reader: Reader)
     return _found(request, "instance", {"study_uid": study_uid, "series_uid": series_uid})
 
 
-def _found(request: Request, level: str, within: dict[str, str]) -> JSONResponse:
+def _found(request: Request, level: Level, within: dict[str, str]) -> JSONResponse:
     service: Service = request.app.state.service
+    if not accepts(request, DICOM_JSON, "application/json"):
+        return not_acceptable(DICOM_JSON)
     query = list(request.query_params.multi_items())
     wanted = {tag: value for name, value in query if name not in _OPTIONS
               for tag in [_tag(name)]}  # fmt: skip
     limit, offset = _number(query, "limit", _MOST), _number(query, "offset", 0)
-    rows = service.held.instances_of(**within)
-    base = f"{str(request.base_url).rstrip('/')}/dicomweb"
-    matching = (one for one in grouped(rows, level, base) if matches(one, wanted))
-    answers = list(islice(matching, offset, offset + min(limit, _MOST)))
     fields = _fields(query, level)
+    rows = service.held.instances_of(study_uid=within.get("study_uid", _only_study(wanted)))
+    base = f"{str(request.base_url).rstrip('/')}/dicomweb"
+    matching = (
+        answer
+        for answer, behind in grouped(rows, level, base, series_uid=within.get("series_uid"))
+        if matches([answer, *behind], wanted)
+    )
+    answers = list(islice(matching, offset, offset + min(limit, _MOST)))
     kept = [{tag: value for tag, value in sorted(one.items()) if fields is None or tag in fields}
             for one in answers]  # fmt: skip
-    headers = {}
+    warnings = []
     if any(name == "fuzzymatching" and value == "true" for name, value in query):
-        headers["Warning"] = '299 medseg: "The fuzzymatching parameter is not supported."'
+        warnings.append("The fuzzymatching parameter is not supported.")
+    more = sum(1 for _ in matching) if limit >= _MOST else 0
+    if more:
+        warnings.append(f"There are {more} additional results that can be requested.")
+    headers = {"Warning": ", ".join(f'299 medseg "{one}"' for one in warnings)} if warnings else {}
     return JSONResponse(kept, media_type=DICOM_JSON, headers=headers)
 
 
-def grouped(rows: Sequence[dict[str, Any]], level: str, base_url: str) -> Iterator[dict[str, Any]]:
-    """One answer for each study, series or instance, in the DICOM JSON model.
+def _only_study(wanted: dict[str, str]) -> str | None:
+    """The study that a query asks for by its UID, which need not be looked for among all."""
+    uid = wanted.get(_STUDY_UID, "")
+    return uid if uid and all(part.isdigit() for part in uid.split(".")) else None
+
+
+def grouped(
+    rows: Sequence[dict[str, Any]], level: Level, base_url: str, series_uid: str | None = None
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """One answer for each study, series or instance in the DICOM JSON model, and what is behind it.
 
     Args:
-        rows: Of the table of instances.
-        level: "study", "series" or "instance".
+        rows: Of the table of instances: whole studies, since answers count what they have.
+        level: What there is an answer for.
         base_url: Of DICOMweb.
+        series_uid: The only series that there are answers for; None for all.
+
+    Yields:
+        The answer, and the headers of its instances.
     """
-    column = {"study": "study_uid", "series": "series_uid", "instance": "sop_uid"}[level]
-    together: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        together.setdefault(row[column], []).append(row)
-    studies: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        studies.setdefault(row["study_uid"], []).append(row)
-    for members in together.values():
+    studies = _by(rows, "study_uid")
+    counts = {uid: _counts(members) for uid, members in studies.items()}
+    of_series = _by(rows, "series_uid")
+    for members in _by(rows, _COLUMNS[level]).values():
         row = members[0]
-        answer = dict(row["header"])
+        if series_uid not in (None, row["series_uid"]):
+            continue
+        answer = dict(row["header"]) | counts[row["study_uid"]]
         url = f"{base_url}/studies/{row['study_uid']}"
-        answer |= _counts(studies[row["study_uid"]])
         if level != "study":
             url += f"/series/{row['series_uid']}"
-            answer |= element("NumberOfSeriesRelatedInstances", _of_series(members, studies, row))
+            count = len(of_series[row["series_uid"]])
+            answer |= element("NumberOfSeriesRelatedInstances", count)
         if level == "instance":
             url += f"/instances/{row['sop_uid']}"
         answer |= element("RetrieveURL", url) | element("InstanceAvailability", "ONLINE")
-        yield answer
+        yield answer, [one["header"] for one in members]
 
 
-def _of_series(
-    members: Sequence[dict[str, Any]],
-    studies: dict[str, list[dict[str, Any]]],
-    row: dict[str, Any],
-) -> int:
-    uid = row["series_uid"]
-    return sum(one["series_uid"] == uid for one in studies[row["study_uid"]])
+def _by(rows: Sequence[dict[str, Any]], column: str) -> dict[str, list[dict[str, Any]]]:
+    together: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        together.setdefault(row[column], []).append(row)
+    return together
 
 
 def _counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -143,36 +165,6 @@ def _counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **element("NumberOfStudyRelatedSeries", len({row["series_uid"] for row in rows})),
         **element("NumberOfStudyRelatedInstances", len(rows)),
     }
-
-
-def matches(answer: dict[str, Any], wanted: dict[str, str]) -> bool:
-    """Whether an answer has the wanted values (PS3.4, C.2.2.2)."""
-    return all(_matches(answer.get(tag, {}), value) for tag, value in wanted.items())
-
-
-def _matches(attribute: dict[str, Any], wanted: str) -> bool:
-    if wanted in ("", "*"):
-        return True
-    values = [_text(value) for value in attribute.get("Value", [])]
-    kind = attribute.get("vr", "")
-    if kind in _RANGED and "-" in wanted:
-        low, _, high = wanted.partition("-")
-        return any((not low or value >= low) and (not high or value <= high) for value in values)
-    if kind == "UI":
-        return any(value in re.split(r"[,\\]", wanted) for value in values)
-    flags = re.IGNORECASE if kind == "PN" else 0
-    pattern = re.compile(_wildcards(wanted), flags)
-    return any(pattern.fullmatch(value) for value in values)
-
-
-def _wildcards(wanted: str) -> str:
-    return "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in wanted)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("Alphabetic", ""))
-    return "" if value is None else str(value)
 
 
 def _tag(name: str) -> str:
@@ -191,11 +183,16 @@ def _number(query: Sequence[tuple[str, str]], name: str, default: int) -> int:
     return int(texts[-1])
 
 
-def _fields(query: Sequence[tuple[str, str]], level: str) -> set[str] | None:
-    """Attributes of an answer; None for all that are known."""
+def _fields(query: Sequence[tuple[str, str]], level: Level) -> set[str] | None:
+    """Attributes of an answer; None for all that are known of an instance.
+
+    Of a study or a series, "all" does not mean what only one of its instances has.
+    """
     names = [one for key, value in query if key == "includefield" for one in value.split(",")]
     if "all" in names:
-        return None
+        if level == "instance":
+            return None
+        names = [one for one in names if one != "all"]
     always = {"00080061", "00201206", "00201208", "00081190", "00080056", *STUDY}
     if level != "study":
         always |= {"00201209", *SERIES}

@@ -1,19 +1,24 @@
 """WADO-RS: what is held goes out (PS3.18, 10.4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path as FilePath
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 from uuid import uuid4
 
 import pydicom
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydicom.filebase import DicomBytesIO
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from starlette.background import BackgroundTask
 
-from medseg.errors import NotHeld
+from medseg.errors import BadUpload, NotHeld
+from medseg.service.accepting import accepts, dicom_accepted, not_acceptable
 from medseg.service.auth import Caller, require
+from medseg.service.decoding import decoded
 from medseg.service.dicom_json import DICOM, DICOM_JSON
-from medseg.service.multipart import MediaType, media_type_of
+from medseg.service.multipart import MediaType
 from medseg.service.service import Service
 from medseg.service.stow import Uid
 
@@ -93,27 +98,50 @@ def frames(
 ) -> Response:
     """Frames of an instance, by their numbers from 1, decoded to little endian."""
     rows = _rows(request, study_uid=study_uid, series_uid=series_uid, sop_uid=sop_uid)
-    if not _accepts(request, _OCTETS):
-        return _not_acceptable(_OCTETS)
+    if not accepts(request, _OCTETS):
+        return not_acceptable(_OCTETS)
     service: Service = request.app.state.service
     chosen = [int(one) for one in numbers.split(",")]
     if not all(1 <= one <= rows[0]["frames"] for one in chosen):
         raise _nothing("a frame that the instance does not have")
     service.audit.note("read", reader.name, "instance", sop_uid, origin=reader.origin)
-    dataset = pydicom.dcmread(service.held.path_of(rows[0]))
-    if "PixelData" not in dataset:
-        raise _nothing("an instance without pixels")
-    return _multipart([_frame(dataset, one - 1) for one in chosen], _OCTETS)
+    try:
+        with _files(service, rows, _NATIVE) as files:
+            return _multipart(_frames(files[0], chosen), _OCTETS)
+    except BadUpload as error:
+        return not_acceptable(_OCTETS, str(error))
 
 
-def _frame(dataset: Any, index: int) -> bytes:
-    """The bytes of one frame, in little endian; of bits, packed anew from its first bit."""
+def _frames(file: FilePath, numbers: Sequence[int]) -> list[bytes]:
+    """The bytes of frames, in little endian; of bits, each packed anew from its first bit.
+
+    Args:
+        file: An instance whose pixels are not compressed.
+        numbers: Of the frames, from 1.
+
+    Raises:
+        NotHeld: If it has no pixels.
+        BadUpload: If it has fewer than it says.
+    """
     from pydicom.pixels import pack_bits, pixel_array
 
-    array = pixel_array(dataset, index=index)
-    if int(dataset.BitsAllocated) == 1:
-        return bytes(pack_bits(array, pad=False))
-    return bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    found: dict[int, bytes] = {}
+    dataset = pydicom.dcmread(file, stop_before_pixels=True)
+    if "Rows" not in dataset or "BitsAllocated" not in dataset:
+        raise _nothing("an instance without pixels")
+    is_bits = int(dataset.BitsAllocated) == 1
+    try:
+        for number in set(numbers):
+            array = pixel_array(file, index=number - 1, raw=True)
+            plain = array.astype(array.dtype.newbyteorder("<"))
+            found[number] = bytes(pack_bits(array, pad=False)) if is_bits else plain.tobytes()
+    except (ValueError, AttributeError, KeyError) as error:
+        raise BadUpload(
+            "Frames are given of an instance that is whole.",
+            received=type(error).__name__,
+            cure="Ask for the instance as it is stored.",
+        ) from error
+    return [found[number] for number in numbers]
 
 
 def _rows(request: Request, **wanted: str) -> Sequence[dict[str, Any]]:
@@ -126,46 +154,68 @@ def _rows(request: Request, **wanted: str) -> Sequence[dict[str, Any]]:
 
 def _instances(request: Request, reader: Caller, **wanted: str) -> Response:
     rows = _rows(request, **wanted)
-    accepted = _dicom_accepted(request)
-    if accepted is None:
-        return _not_acceptable(DICOM)
+    offered = [one for one in dicom_accepted(request) if _is_possible(one, rows)]
+    if not offered:
+        return not_acceptable(f"{DICOM}; transfer-syntax=*")
     service: Service = request.app.state.service
-    syntax = accepted.parameters.get("transfer-syntax", ExplicitVRLittleEndian)
-    plain = syntax != "*"
-    if plain and not all(_can_be_plain(row, syntax) for row in rows):
-        return _not_acceptable(f"{DICOM}; transfer-syntax=*")
+    syntax = offered[0].parameters.get("transfer-syntax", ExplicitVRLittleEndian)
     service.audit.note("read", reader.name, "study", rows[0]["study_uid"], origin=reader.origin)
-    if accepted.kind == DICOM and len(rows) == 1:
-        return StreamingResponse(_content(service, rows[0], plain), media_type=DICOM)
-    return _multipart((_content(service, row, plain) for row in rows), DICOM)
+    opened = ExitStack()
+    try:
+        files = opened.enter_context(_files(service, rows, None if syntax == "*" else (syntax,)))
+    except BadUpload as error:
+        return not_acceptable(DICOM, str(error))
+    done = BackgroundTask(opened.close)
+    if offered[0].kind == DICOM:
+        return StreamingResponse(_content(files[0]), media_type=DICOM, background=done)
+    return _multipart((_content(file) for file in files), DICOM, done)
 
 
-def _can_be_plain(row: dict[str, Any], wanted: str) -> bool:
-    """Whether an instance can be given as explicit little endian, or as it is stored."""
-    return wanted in (ExplicitVRLittleEndian, row["transfer_syntax_uid"])
-
-
-def _content(service: Service, row: dict[str, Any], plain: bool) -> Iterator[bytes]:
-    """The bytes of an instance: from the disk, or decoded where it is stored compressed."""
-    path = service.held.path_of(row)
-    if plain and row["transfer_syntax_uid"] not in (ExplicitVRLittleEndian,):
-        yield _explicit(path)
-        return
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
-
-
-def _explicit(path: Any) -> bytes:
-    dataset = pydicom.dcmread(path)
-    if dataset.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in dataset:
-        dataset.decompress()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    buffer = DicomBytesIO()
-    pydicom.dcmwrite(
-        buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True
+def _is_possible(way: MediaType, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether instances can be given so: as they are stored, or as explicit little endian."""
+    syntax = way.parameters.get("transfer-syntax", ExplicitVRLittleEndian)
+    if way.kind == DICOM and len(rows) != 1:
+        return False
+    return syntax in ("*", ExplicitVRLittleEndian) or all(
+        row["transfer_syntax_uid"] == syntax for row in rows
     )
-    return bytes(buffer.getvalue())
+
+
+@contextmanager
+def _files(
+    service: Service, rows: Sequence[dict[str, Any]], syntaxes: Collection[str] | None
+) -> Iterator[list[FilePath]]:
+    """The files of instances; those of other transfer syntaxes anew, as explicit little endian.
+
+    Args:
+        service: Where they are held.
+        rows: Of the table of instances.
+        syntaxes: Those in which instances stay as they are; None for any.
+
+    Raises:
+        BadUpload: If one of them cannot be decoded.
+    """
+    files = [service.held.path_of(row) for row in rows]
+    coded = [place for place, row in enumerate(rows)
+             if syntaxes is not None and row["transfer_syntax_uid"] not in syntaxes]  # fmt: skip
+    if not coded:
+        yield files
+        return
+    limits = service.settings.limits
+    with TemporaryDirectory(dir=service.held.incoming, prefix="out-") as folder:
+        anew = decoded(
+            [files[place] for place in coded], FilePath(folder),
+            memory_bytes=limits.job_memory_bytes, seconds=limits.job_seconds,
+        )  # fmt: skip
+        for place, file in zip(coded, anew, strict=True):
+            files[place] = file
+        yield files
+
+
+def _content(file: FilePath) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while chunk := opened.read(_CHUNK):
+            yield chunk
 
 
 def _metadata(request: Request, reader: Caller, **wanted: str) -> JSONResponse:
@@ -189,7 +239,7 @@ def _attributes(service: Service, row: dict[str, Any], base_url: str) -> Any:
     )
 
 
-def _multipart(parts: Any, kind: str) -> StreamingResponse:
+def _multipart(parts: Any, kind: str, done: BackgroundTask | None = None) -> StreamingResponse:
     """Several bodies in one, written while they are read."""
     boundary = uuid4().hex
 
@@ -204,57 +254,8 @@ def _multipart(parts: Any, kind: str) -> StreamingResponse:
         yield f"--{boundary}--\r\n".encode()
 
     return StreamingResponse(
-        body(), media_type=f'multipart/related; type="{kind}"; boundary={boundary}'
+        body(), media_type=f'multipart/related; type="{kind}"; boundary={boundary}', background=done
     )
-
-
-def _accepted(request: Request) -> list[MediaType]:
-    words = request.headers.get("accept", "*/*")
-    return [media_type_of(one) for one in _split(words)]
-
-
-def _split(words: str) -> list[str]:
-    """Members of a list, without cutting quoted texts."""
-    members, quoted, start = [], False, 0
-    for position, letter in enumerate(words):
-        if letter == '"':
-            quoted = not quoted
-        elif letter == "," and not quoted:
-            members.append(words[start:position])
-            start = position + 1
-    return [*members, words[start:]]
-
-
-def _dicom_accepted(request: Request) -> MediaType | None:
-    """The first accepted media type that instances can be given in; None if there is none."""
-    for one in _accepted(request):
-        if one.kind in ("*/*", "multipart/*"):
-            return MediaType("multipart/related", {"transfer-syntax": "*"} | one.parameters)
-        if one.kind == "multipart/related" and _inner(one, DICOM):
-            return one
-        if one.kind in (DICOM, "application/*"):
-            return MediaType(DICOM, {"transfer-syntax": "*"} | one.parameters)
-    return None
-
-
-def _accepts(request: Request, kind: str) -> bool:
-    for one in _accepted(request):
-        if one.kind in ("*/*", "multipart/*", kind):
-            return True
-        if one.kind == "multipart/related" and _inner(one, kind):
-            return True
-    return False
-
-
-def _inner(accepted: MediaType, kind: str) -> bool:
-    """Whether the parts of an accepted multipart body may be of a kind."""
-    inner = accepted.parameters.get("type", kind).lower()
-    return inner in (kind, "application/*", "*/*")
-
-
-def _not_acceptable(kind: str) -> JSONResponse:
-    words = {"code": "service-not-acceptable", "message": f"This can be given as {kind}."}
-    return JSONResponse(words, status_code=406)
 
 
 def _nothing(received: str) -> NotHeld:
