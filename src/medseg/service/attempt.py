@@ -46,15 +46,11 @@ class Child:
     def __init__(self, memory_bytes: int, bundle: Path | None = None) -> None:
         self.memory_bytes, self.bundle = memory_bytes, bundle
         self._process: subprocess.Popen[str] | None = None
-        self._is_closed = False
+        self._is_up = self._is_closed = False
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def start(self) -> None:
-        """Start it, so that the first job need not wait.
-
-        Raises:
-            JobFailed: If it does not come up.
-        """
+        """Start it, so that the first job need not wait; nobody waits here until it is up."""
         if self._process is not None and self._process.poll() is None:
             return
         self.kill()
@@ -69,7 +65,7 @@ class Child:
             target=_read, args=(self._process, self._answers), daemon=True, name="child-answers"
         )
         reader.start()
-        self._next(time.monotonic() + _START_SECONDS, lambda: False)
+        self._is_up = False
 
     def ask(
         self,
@@ -97,6 +93,9 @@ class Child:
         if self._is_closed:
             raise SlotEnds
         self.start()
+        if not self._is_up:
+            self._next(time.monotonic() + _START_SECONDS, is_ended)
+            self._is_up = True
         until = time.monotonic() + seconds
         assert self._process is not None
         assert self._process.stdin is not None
