@@ -108,6 +108,11 @@ def test_what_has_ended_stays_so(jobs: Jobs) -> None:
     assert jobs.get(job)["state"] == "cancelled"
     with pytest.raises(JobFailed, match="one that is cancelled"):
         jobs.cancel(job)
+    other = jobs.submit(order())[0]["id"]
+    assert other != job
+    with pytest.raises(JobFailed, match="another job is carried out"):
+        jobs.reopen(job)
+    jobs.cancel(other)
     assert jobs.reopen(job)["run"] == 1
     with pytest.raises(JobFailed, match="one that is queued"):
         jobs.reopen(job)

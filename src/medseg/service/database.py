@@ -176,6 +176,14 @@ audit = Table(
 a word and the keyed hash of a UID."""
 
 Index("jobs_by_turn", jobs.c.state, jobs.c.priority, jobs.c.created_at)
+_IS_PENDING = jobs.c.state.in_(("queued", "running"))
+Index(
+    "jobs_one_pending",
+    jobs.c.key,
+    unique=True,
+    sqlite_where=_IS_PENDING,
+    postgresql_where=_IS_PENDING,
+)
 
 
 class Database:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, exists, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from medseg.errors import JobFailed, MedsegError, NotHeld, TooLarge
 from medseg.service.database import Database, deliveries, jobs, now, results
@@ -85,6 +86,12 @@ class Jobs:
         Raises:
             TooLarge: If too many jobs wait.
         """
+        try:
+            return self._submit(order)
+        except IntegrityError:  # somebody else recorded the same at the same time
+            return self._submit(order)
+
+    def _submit(self, order: Order) -> tuple[dict[str, Any], bool]:
         with self.database.begin() as connection:
             there = connection.execute(_alike(order.key)).first()
             if there is not None:
@@ -254,31 +261,24 @@ class Jobs:
 
         Raises:
             NotHeld: If there is no such job.
-            JobFailed: If it waits, runs or is done.
+            JobFailed: If it, or another job for the same, waits or runs, or if it is done.
         """
-        with self.database.begin() as connection:
-            again = connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id, jobs.c.state.in_(("dead", "failed", "cancelled")))
-                .values(
-                    state="queued",
-                    stage="receive",
-                    progress=0.0,
-                    attempts=0,
-                    run=jobs.c.run + 1,
-                    error_code="",
-                    error_message="",
-                    finished_at=None,
-                    started_at=None,
+        anew = {
+            "state": "queued", "stage": "receive", "progress": 0.0, "attempts": 0,
+            "error_code": "", "error_message": "", "finished_at": None, "started_at": None,
+        }  # fmt: skip
+        try:
+            with self.database.begin() as connection:
+                again = connection.execute(
+                    update(jobs)
+                    .where(jobs.c.id == job_id, jobs.c.state.in_(("dead", "failed", "cancelled")))
+                    .values(run=jobs.c.run + 1, **anew)
                 )
-            )
+        except IntegrityError:
+            raise _not_again("one of which another job is carried out now") from None
         job = self.get(job_id)
         if again.rowcount == 0:
-            raise JobFailed(
-                "Only a job that was given up, failed or was cancelled can be tried again.",
-                received=f"one that is {job['state']}",
-                cure="Wait for its end.",
-            )
+            raise _not_again(f"one that is {job['state']}")
         return job
 
     def requeue(self, job_id: str, run: int) -> dict[str, Any] | None:
@@ -303,6 +303,14 @@ class Jobs:
                 .where(jobs.c.id == job_id, jobs.c.state.in_(PENDING))
                 .values(state=state, error_code=code, error_message=message, finished_at=now())
             )
+
+
+def _not_again(received: str) -> JobFailed:
+    return JobFailed(
+        "Only a job that was given up, failed or was cancelled can be tried again.",
+        received=received,
+        cure="Wait for its end.",
+    )
 
 
 def _alike(key: str) -> Select[Any]:
