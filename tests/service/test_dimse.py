@@ -88,6 +88,30 @@ def test_a_series_that_is_pushed_becomes_one_job_when_its_sender_has_gone(
     ]
 
 
+@pytest.mark.parametrize("ending", ["release", "abort", "refusal"])
+def test_a_series_that_did_not_come_whole_waits_for_its_sender_to_call_again(
+    tmp_path: Path, bundle_folder: Path, write_study: Write, ending: str
+) -> None:
+    service = open_tiny_service(tmp_path / "held", bundle_folder, incomplete_seconds=600)
+    first, broken = (pydicom.dcmread(file) for file in write_study()[:2])
+    del broken.StudyInstanceUID
+    with door_of(service) as door:
+        with call(door, first) as association:
+            assert association.send_c_store(first).Status == 0x0000
+            if ending == "refusal":
+                assert association.send_c_store(broken).Status == NOT_UNDERSTOOD
+            if ending == "abort":
+                association.abort()
+        until(lambda: door.callers() == 0)
+        sleep(0.2)
+        made = submit_due(service)
+        sleep(0.1)
+        made += submit_due(service)
+        assert made == (1 if ending == "release" else 0)
+        assert len(service.settling) == (0 if ending == "release" else 1)
+    service.close()
+
+
 def test_the_same_instance_by_another_door_is_the_same(
     service: Service, write_study: Write
 ) -> None:

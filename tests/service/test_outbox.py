@@ -86,6 +86,32 @@ def test_what_one_process_sends_no_other_takes(service: Service, tmp_path: Path)
     assert world.row.state == "accepted"
 
 
+def test_a_lease_that_ran_out_changes_nothing_any_more(service: Service, tmp_path: Path) -> None:
+    world = World(service, tmp_path, [Told(frozenset("1"))])
+    slow = world.outbox._lease()
+    assert slow is not None
+    world.at += LEASE_SECONDS
+    world.outbox.deliver_due()
+    world.outbox._later(slow, unreached("the slow one"))
+    assert (world.row.state, world.row.last_error) == ("accepted", "")
+
+
+def test_a_fault_of_ours_is_tried_again(service: Service, tmp_path: Path) -> None:
+    world = World(service, tmp_path, [ValueError("x"), Told(frozenset("1"))])
+    world.outbox.deliver_due()
+    assert (world.row.state, world.row.leased_until) == ("waiting", 0.0)
+    assert "ValueError" in world.row.last_error
+    world.at = world.row.next_at
+    world.outbox.deliver_due()
+    assert world.row.state == "accepted"
+
+
+def test_nothing_accepted_is_no_success(service: Service, tmp_path: Path) -> None:
+    world = World(service, tmp_path, [Told()])
+    world.outbox.deliver_due()
+    assert world.row.state == "waiting"
+
+
 @pytest.mark.parametrize(("attempts", "seconds"), [(1, 5), (2, 10), (4, 40), (30, 600)])
 def test_delays_are_doubled_and_bounded(attempts: int, seconds: float) -> None:
     generator = np.random.default_rng(0)

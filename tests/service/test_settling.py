@@ -29,26 +29,26 @@ def test_a_series_is_due_when_nothing_of_it_came_for_a_while_and_once() -> None:
 def test_a_sender_in_the_middle_of_a_series_holds_it_and_it_rests_when_that_ends() -> None:
     clock = Clock()
     settling = Settling(clock)
-    is_open = True
-    settling.arrived("1.2", 5, lambda: is_open)
+    rest = None
+    settling.arrived("1.2", 5, lambda: rest)
     clock.at = 100
     assert settling.due() == []
-    is_open = False
+    rest = 7
     assert settling.due() == []
-    clock.at = 104.9
+    clock.at = 106.9
     assert settling.due() == []
-    clock.at = 105
+    clock.at = 107
     assert settling.due() == ["1.2"]
 
 
 def test_a_sender_that_calls_again_goes_on() -> None:
     clock = Clock()
     settling = Settling(clock)
-    settling.arrived("1.2", 5, lambda: False)
+    settling.arrived("1.2", 5, lambda: 5)
     assert settling.due() == []
     clock.at = 4.9
     assert settling.due() == []
-    settling.arrived("1.2", 5, lambda: False)
+    settling.arrived("1.2", 5, lambda: 5)
     assert settling.due() == []
     clock.at = 9.8
     assert settling.due() == []

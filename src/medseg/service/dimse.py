@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from pynetdicom import AE, AllStoragePresentationContexts, _config, dimse_messages, evt
 from pynetdicom.dimse_primitives import C_STORE
@@ -60,6 +60,7 @@ class Door:
         self._service, self._settings = service, settings
         self._bytes: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._latest: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._refused: WeakSet[Any] = WeakSet()
         _write_what_arrives_into(service.held.incoming)
         self._entity = _entity(settings)
         tls = None if settings.tls is None else server_context(settings.tls)
@@ -83,12 +84,20 @@ class Door:
                 cure="Choose another port with [dimse] port.",
             ) from error
         assert server is not None
+        self._server = server
         self.port = int(server.server_address[1])
         """Where it listens: with port 0 the system chose one."""
 
+    def callers(self) -> int:
+        """How many associations are open."""
+        return len(self._entity.active_associations)
+
     def close(self) -> None:
         """End it, and every association."""
-        self._entity.shutdown()
+        self._server.shutdown()
+        for association in self._entity.active_associations:
+            if association.is_established:
+                association.abort()
 
     def _look(self, event: evt.Event) -> None:
         """Let only those in who are on the list, from the address that their title has."""
@@ -129,6 +138,12 @@ class Door:
 
     def _store(self, event: evt.Event) -> int:
         """Take an instance; the status of C-STORE."""
+        status = self._status_of(event)
+        if status != _SUCCESS:
+            self._refused.add(event.assoc)
+        return status
+
+    def _status_of(self, event: evt.Event) -> int:
         try:
             stored = self._take(event)
         except (MedsegError, SQLAlchemyError, OSError) as error:
@@ -161,7 +176,7 @@ class Door:
             uid = stored.series_uid
             self._latest[association] = uid
             self._service.arrived(
-                stored, self._settings.settle_seconds, lambda: self._is_sending(association, uid)
+                stored, self._settings.settle_seconds, lambda: self._rest(association, uid)
             )
             self._service.audit.note(
                 "sent", sender, "study", stored.study_uid, origin=peer.address,
@@ -169,9 +184,17 @@ class Door:
             )  # fmt: skip
         return stored
 
-    def _is_sending(self, association: Any, series_uid: str) -> bool:
-        """Whether an association is open and what it sent last was of this series."""
-        return bool(association.is_alive()) and self._latest.get(association) == series_uid
+    def _rest(self, association: Any, series_uid: str) -> float | None:
+        """How long a series rests now: None while what an association sent last was of it.
+
+        Where the association broke, or something was refused, its sender may call again.
+        """
+        if association.is_alive() and self._latest.get(association) == series_uid:
+            return None
+        broke = not association.is_alive() and not association.is_released
+        if broke or association in self._refused:
+            return max(self._settings.settle_seconds, self._service.settings.incomplete_seconds)
+        return self._settings.settle_seconds
 
 
 def _entity(settings: Dimse) -> AE:

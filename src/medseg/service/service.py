@@ -1,6 +1,5 @@
 """The parts of the service in one hand, opened once for a process that answers requests."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from medseg.service.pseudonyms import Pseudonyms
 from medseg.service.queue import Queue
 from medseg.service.routing import rules_of
 from medseg.service.settings import Rule, ServiceSettings
-from medseg.service.settling import Settling
+from medseg.service.settling import Rest, Settling
 from medseg.service.work import Options
 
 
@@ -53,19 +52,19 @@ class Service:
         self,
         stored: Stored,
         settle_seconds: float,
-        is_open: Callable[[], bool] | None = None,
+        rest: Rest | None = None,
     ) -> None:
         """An instance arrived with its study: its series is due when it is complete.
 
         Args:
             stored: What became of it.
             settle_seconds: See `Settling.arrived`.
-            is_open: See `Settling.arrived`.
+            rest: See `Settling.arrived`.
         """
         uid = stored.series_uid
         is_more = stored.outcome == "again" and self.settling.is_growing(uid)
         if stored.outcome in ("stored", "late") or is_more:
-            self.settling.arrived(stored.series_uid, settle_seconds, is_open)
+            self.settling.arrived(stored.series_uid, settle_seconds, rest)
 
     def submit_series(
         self,

@@ -5,6 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+Rest = Callable[[], float | None]
+"""Gives seconds, or None while a sender is still in the middle of a series."""
+
 
 @dataclass(frozen=True)
 class _Growing:
@@ -12,13 +15,12 @@ class _Growing:
 
     Attributes:
         due: When it is complete, if nothing more of it comes.
-        settle_seconds: How long it rests after its last instance, and after its sender has gone.
-        is_open: Whether its sender is still in the middle of it; None where nobody can tell.
+        rest: How long it rests from now, or None while its sender is still in the middle of it; no
+            function where nobody can tell.
     """
 
     due: float
-    settle_seconds: float
-    is_open: Callable[[], bool] | None
+    rest: Rest | None
 
 
 class Settling:
@@ -35,19 +37,17 @@ class Settling:
         self._growing: dict[str, _Growing] = {}
         self._lock = threading.Lock()
 
-    def arrived(
-        self, series_uid: str, settle_seconds: float, is_open: Callable[[], bool] | None = None
-    ) -> None:
+    def arrived(self, series_uid: str, settle_seconds: float, rest: Rest | None = None) -> None:
         """Something of a series arrived: it is due so many seconds from now.
 
         Args:
             series_uid: The series.
             settle_seconds: How long it rests after its last instance.
-            is_open: Whether its sender is still in the middle of it: then it is not due, however
-                long nothing came; and when that ends, it rests once more, for a sender whose
-                connection broke calls again.
+            rest: Asked for how long it rests from now: None while its sender is still in the
+                middle of it. Then it is not due, however long nothing came; and when that ends it
+                rests once more, for a sender whose connection broke calls again.
         """
-        growing = _Growing(self._clock() + settle_seconds, settle_seconds, is_open)
+        growing = _Growing(self._clock() + settle_seconds, rest)
         with self._lock:
             self._growing[series_uid] = growing
 
@@ -62,7 +62,7 @@ class Settling:
         with self._lock:
             self._let_go(now)
             ready = [
-                uid for uid, one in self._growing.items() if one.is_open is None and one.due <= now
+                uid for uid, one in self._growing.items() if one.rest is None and one.due <= now
             ]
             for uid in ready:
                 del self._growing[uid]
@@ -71,8 +71,9 @@ class Settling:
     def _let_go(self, now: float) -> None:
         """Series whose senders have gone rest from now."""
         for uid, one in self._growing.items():
-            if one.is_open is not None and not one.is_open():
-                self._growing[uid] = _Growing(now + one.settle_seconds, one.settle_seconds, None)
+            seconds = None if one.rest is None else one.rest()
+            if seconds is not None:
+                self._growing[uid] = _Growing(now + seconds, None)
 
     def __len__(self) -> int:
         with self._lock:
