@@ -68,7 +68,9 @@ class Segmenter:
             blank = Volume(np.zeros((1, *plan.patch_size), np.int16), geometry)
             folder = Path(name) / "series"
             modality = "CT" if plan.channels[0].modality == "CT" else "MR"
-            write_series(blank, folder, modality=modality, patient_name="Nobody^", patient_id="none")
+            write_series(
+                blank, folder, modality=modality, patient_name="Nobody^", patient_id="none"
+            )
             (series,) = find_series(folder)
             work = Work(
                 key="", bundle=bundle, files=series.paths, series_uid=series.uid,
