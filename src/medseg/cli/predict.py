@@ -22,6 +22,19 @@ _SHORT = {
 }
 """Flags, in the words of the table."""
 
+EngineName = Annotated[
+    Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"],
+    typer.Option(help="What runs the network."),
+]
+PrecisionName = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8"],
+    typer.Option(help="What it computes with; int8 was exported before."),
+]
+MostMemory = Annotated[
+    str | None,
+    typer.Option(help="Take at most so much memory: 4G, 800M. The program itself needs 0.5G."),
+]
+
 
 def predict(
     inputs: Annotated[
@@ -32,10 +45,7 @@ def predict(
         str, typer.Option(help="Name of a bundle in the box, or a bundle's or a run's folder.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the masks and predictions.json.")],
-    engine: Annotated[
-        Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"],
-        typer.Option(help="What runs the network."),
-    ] = "auto",
+    engine: EngineName = "auto",
     tta: Annotated[
         bool,
         typer.Option("--tta", help="Also show the images mirrored: up to 8 times the work."),
@@ -53,14 +63,8 @@ def predict(
     series: SeriesUid = "",
     allow_gaps: AllowGaps = False,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16", "int8"],
-        typer.Option(help="What it computes with; int8 was exported before."),
-    ] = "auto",
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Take at most so much memory: 4G, 800M. The program itself needs 0.5G."),
-    ] = None,
+    precision: PrecisionName = "auto",
+    memory: MostMemory = None,
     skip_air: Annotated[
         bool,
         typer.Option("--skip-air", help="Of a CT: windows of nothing but air are background."),
