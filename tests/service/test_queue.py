@@ -1,50 +1,19 @@
 """The way from a recorded job to a worker, with real slots whose child process is a pretence."""
 
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from slots import started, wait_until
 from small_service import phantom_nifti
 
 from medseg.errors import JobFailed
 from medseg.service.heartbeat import living
 from medseg.service.queue import Queue, queue_url, workflow_id
 from medseg.service.service import Service
-
-SLOT = """
-import sys, time
-from functools import partial
-from pathlib import Path
-from medseg.service import worker
-from medseg.service.settings import Limits
-
-class Pretended:
-    def __init__(self, memory_bytes, bundle):
-        self.is_closed = False
-    def start(self):
-        pass
-    def ask(self, stage, work, **words):
-        while stage == "segment" and sys.argv[4] == "hangs":
-            if self.is_closed:
-                from medseg.service.attempt import SlotEnds
-                raise SlotEnds
-            time.sleep(0.02)
-        Path(work["out"]).mkdir(exist_ok=True)
-        return {"size_bytes": 0}
-    def close(self):
-        self.is_closed = True
-
-worker.Child, worker.BEAT_SECONDS = Pretended, 0.1
-worker.take_lost = partial(worker.take_lost, lost_seconds=2.0)
-url, data, slot = sys.argv[1:4]
-worker.run_worker(url, Path(data), slot, Limits(), worker.stop_on_signals())
-"""
 
 
 @pytest.fixture
@@ -66,30 +35,6 @@ def submit(service: Service, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return record
 
 
-@pytest.fixture
-def start(service: Service, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a slot by its name; the test ends it."""
-    script, started = tmp_path / "slot.py", []
-    script.write_text(SLOT)
-
-    def begin(name: str, how: str) -> subprocess.Popen[bytes]:
-        words = [service.settings.url, str(service.settings.data), name, how]
-        started.append(subprocess.Popen([sys.executable, str(script), *words]))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def wait(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize(
     ("how", "successor"),
     [
@@ -98,29 +43,28 @@ def wait(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
     ],
 )
 def test_what_a_slot_left_is_carried_out_by_another_or_by_itself(
-    service: Service, queue: Queue, submit: Callable[..., dict[str, Any]],
-    start: Callable[..., subprocess.Popen[bytes]], how: int, successor: str,
-) -> None:  # fmt: skip
+    service: Service, queue: Queue, submit: Callable[..., dict[str, Any]], how: int, successor: str
+) -> None:
     first = submit(1)
     queue.put(first)
     queue.put(first)
-    slot = start("a", "hangs")
-    wait(lambda: service.jobs.get(first["id"])["stage"] == "segment")
-    later, sooner = submit(2, priority=200), submit(3, priority=1)
-    queue.put(later)
-    assert queue.mend(service.jobs) == 1  # the one that was recorded and not queued
-    assert queue.mend(service.jobs) == 0
-    slot.send_signal(how)
-    slot.wait(30)
-    left = service.jobs.get(first["id"])
-    assert (left["state"], left["attempts"]) == ("running", 1)
-    start(successor, "works")
+    with started(service, "a", "hangs") as slot:
+        wait_until(lambda: service.jobs.get(first["id"])["stage"] == "segment")
+        later, sooner = submit(2, priority=200), submit(3, priority=1)
+        queue.put(later)
+        assert queue.mend(service.jobs) == 1  # the one that was recorded and not queued
+        assert queue.mend(service.jobs) == 0
+        slot.send_signal(how)
+        slot.wait(30)
+        left = service.jobs.get(first["id"])
+        assert (left["state"], left["attempts"]) == ("running", 1)
     every = [first, later, sooner]
-    wait(lambda: all(service.jobs.get(job["id"])["state"] == "done" for job in every))
+    with started(service, successor, "works"):
+        wait_until(lambda: service.jobs.counts() == {"done": 3})
+        assert living(service.database) == 1
     ended = [service.jobs.get(job["id"]) for job in every]
     assert [job["attempts"] for job in ended] == [1, 1, 1]
     assert ended[2]["finished_at"] < ended[1]["finished_at"]
-    assert living(service.database) == 1
 
 
 @dataclass

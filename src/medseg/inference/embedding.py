@@ -65,9 +65,7 @@ class Encoder:
         grid = [_spread(size, patch[axis]) for axis, size in enumerate(image.shape[1:])]
         starts = list(product(*grid))
         kept = [starts[n] for n in _evenly(len(starts), MOST_WINDOWS)]
-        vectors = [
-            self._pooled(self._as_seen(cut(image, (i, j, k), patch))) for i, j, k in kept
-        ]
+        vectors = [self._pooled(self._as_seen(cut(image, (i, j, k), patch))) for i, j, k in kept]
         return np.asarray(np.mean(vectors, axis=0), np.float32)
 
     def _as_seen(self, window: FloatArray) -> Tensor:
