@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slots import started, wait_until
+from pretended_slots import started, wait_until
 from small_service import phantom_nifti
 
 from medseg.errors import JobFailed
