@@ -1,4 +1,4 @@
-"""The service on PostgreSQL, as with workers on several machines: a server in a folder of its own."""
+"""The service on PostgreSQL, as workers on several machines need it: a server of its own."""
 
 import os
 import shutil
