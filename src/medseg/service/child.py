@@ -4,6 +4,7 @@ It may die of what it is given; then one attempt is lost and nothing else. Its a
 was its standard output; whatever libraries print is dropped, since it may name a patient.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -88,4 +89,5 @@ def _say(answers: TextIO, words: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(BrokenPipeError):  # the slot is gone, and nobody listens
+        main()
