@@ -36,7 +36,7 @@ def test_the_control_stands_beside_the_student(tmp_path, capsys):
 
     command._say(Console(as_json=False), made_up(), tmp_path)
     said = " ".join(capsys.readouterr().out.split())
-    assert "10 in 1 s with a teacher, 20 in 1 s without" in said
+    assert "10 in 1 s with a teacher (torch), 20 in 1 s without" in said
     assert "The student against control: +0.0200 Dice (+0.0200 to +0.0200): better." in said
     assert "The student against teacher: -0.0200 Dice" in said
     assert "The teacher was trained on cases that judged" in said
