@@ -6,6 +6,11 @@ BIN := .venv/bin
 DATA ?=
 BUDGET ?= 70s
 
+# Tests that read files or speak with other programs: they cover nothing that others do not.
+UNWATCHED := $(addprefix --ignore=tests/,test_architecture.py test_docs.py test_imports.py \
+	test_notebook.py service/test_page.py service/test_service_peers.py) \
+	--deselect=tests/cli/test_app.py::test_the_whole_way
+
 .PHONY: setup demo test test-all coverage check docs bench clean
 
 setup: .venv/installed
@@ -27,7 +32,7 @@ test-all: setup
 
 coverage: setup
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal $(UNWATCHED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=93
 
