@@ -49,6 +49,7 @@
     - NotIdentified          no key or token, or one that is wrong, revoked or has run out
     - NotAllowed             somebody who may not do this
     - TooLarge               more bytes, pixels, files or jobs than the service takes
+    - NoRoom                 a disk or a quota that is full
     - BadUpload              a request that is not what its content type says
     - NotHeld                no such study, job, result or model
     - NoRule                 a series that no rule sends to a model
@@ -379,6 +380,12 @@ class TooLarge(ServiceError):
     """More bytes, pixels, files or jobs than the service takes."""
 
     code = "service-too-large"
+
+
+class NoRoom(TooLarge):
+    """What would be held does not fit on the disk, or into the quota."""
+
+    code = "service-no-room"
 
 
 class BadUpload(ServiceError):

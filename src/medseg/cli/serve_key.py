@@ -82,6 +82,10 @@ def revoke(
 def _opened(
     settings: Path | None, data: Path | None, database: str | None
 ) -> "Iterator[tuple[ApiKeys, Audit]]":
+    from medseg.cli.extras import require_service
+
+    require_service()
+
     from medseg.service.audit import Audit
     from medseg.service.database import Database
     from medseg.service.keys import ApiKeys
