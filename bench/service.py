@@ -58,8 +58,8 @@ def _renamed(slices: list[pydicom.Dataset], words: str) -> list[bytes]:
     files = []
     for dataset in slices:
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-            dataset[keyword].value = generate_uid(entropy_srcs=[words, keyword])
-        uid = generate_uid(entropy_srcs=[words, str(len(files))])
+            dataset[keyword].value = generate_uid(entropy_srcs=[f"{words}/{keyword}"])
+        uid = generate_uid(entropy_srcs=[f"{words}/{len(files)}"])
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
         buffer = pydicom.filebase.DicomBytesIO()
         pydicom.dcmwrite(buffer, dataset)
