@@ -124,6 +124,19 @@ def test_a_fault_of_ours_is_told_without_its_words(
     assert answer.json()["code"] == "service"
 
 
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/segment", 405)])
+def test_what_there_is_not_is_told_as_all_problems(
+    service: Service, path: str, status: int
+) -> None:
+    answer = client_of(service).get(path)
+    assert answer.status_code == status
+    assert answer.json()["code"] == "service-not-held"
+
+
+def test_what_is_held_is_its_owners_alone(service: Service) -> None:
+    assert service.settings.data.stat().st_mode & 0o077 == 0
+
+
 def test_the_routes_are_described(service: Service) -> None:
     described = client_of(service).get("/openapi.json").json()
     assert {"/segment", "/dicomweb/studies", "/jobs/{job_id}"} <= set(described["paths"])

@@ -5,6 +5,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 import medseg
 from medseg.errors import MedsegError
@@ -45,6 +46,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(routes)
     app.add_exception_handler(MedsegError, problems.handle)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _unexpected)
     if service.gate.is_open:
         app.add_middleware(LoopbackOnly)
@@ -59,6 +61,13 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     place = ".".join(str(part) for part in first["loc"][:2])
     problem = problems.Problem(code="service-upload", message=f"{place}: {first['msg']}")
     return JSONResponse(problem.model_dump(), status_code=422)
+
+
+async def _no_route(_: Request, error: Exception) -> JSONResponse:
+    """A path or a method that there is not, in the form of all problems."""
+    assert isinstance(error, HTTPException)
+    problem = problems.Problem(code="service-not-held", message=f"{error.detail}.")
+    return JSONResponse(problem.model_dump(), status_code=error.status_code, headers=error.headers)
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:

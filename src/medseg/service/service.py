@@ -161,7 +161,7 @@ def open_service(settings: ServiceSettings) -> Service:
         CannotWrite: If the data folder cannot be made.
     """
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds patients' data
     except OSError as error:
         raise CannotWrite(
             "The service holds everything in a folder that it can write.",
