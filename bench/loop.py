@@ -67,7 +67,7 @@ def timed(what: str, start: float, worked: float | None = None) -> None:
 
 def versions(described: DatasetDescription, folder: Path) -> None:
     """How long the data set as a whole takes, and whether one byte is found."""
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder.parent, ignore_errors=True)
     copy_dataset(described, folder)
     start, worked = time.perf_counter(), time.process_time()
     data = VersionedData.create(folder)
