@@ -32,7 +32,8 @@ test-all: setup
 
 coverage: setup
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal $(UNWATCHED)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal \
+		--hypothesis-profile=few $(UNWATCHED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=93
 

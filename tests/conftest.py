@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("few", max_examples=10, deadline=None)
+"""For a run that is watched line by line: a law is covered by few cases as well as by many."""
 
 
 @pytest.fixture(scope="session")
