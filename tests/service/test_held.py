@@ -1,7 +1,9 @@
 """What is held, and what is read before it is."""
 
+import tracemalloc
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -135,6 +137,31 @@ def test_a_deflated_bomb_is_not_inflated(write_study: Write) -> None:
     file.write_bytes(whole[:start] + bomb + packer.flush())
     with pytest.raises(TooLarge, match="more than 100000 bytes"):
         read_header(file, inflated_bytes=10**5)
+
+
+def test_a_deflated_header_is_that_of_the_plain_file_and_little_of_it_is_kept(
+    write_study: Write,
+) -> None:
+    file = write_study(patient_name="Müller^Jürgen")[0]
+    plain = read_header(file, inflated_bytes=10**9)
+    dataset = pydicom.dcmread(file)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(file)
+    whole = file.read_bytes()
+    start = 144 + int(pydicom.filereader.read_file_meta_info(file)[0x0002, 0x0000].value)
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    long = packer.compress(zlib.decompress(whole[start:], -zlib.MAX_WBITS))
+    long += b"".join(packer.compress(bytes(1 << 20)) for _ in range(100))
+    file.write_bytes(whole[:start] + long + packer.flush())
+    tracemalloc.start()
+    try:
+        packed = read_header(file, inflated_bytes=10**9)
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert packed == replace(plain, transfer_syntax_uid=str(DeflatedExplicitVRLittleEndian))
+    assert "Müller" in str(packed.attributes)
+    assert most_bytes < 64 << 20
 
 
 def test_limits_are_told_by_their_names(service: Service, write_study: Write) -> None:

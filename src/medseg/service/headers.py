@@ -1,6 +1,7 @@
 """What is read of a DICOM file before it is held: bounded, and enough to answer queries with."""
 
 import hashlib
+import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ and job records look at."""
 
 _UID_LETTERS = 64
 _CHUNK = 1 << 20
+_DEFLATED_CHUNK = 1 << 14
+_START_BYTES = 16 << 20
+_LAST_GROUP = max(tag_for_keyword(keyword) >> 16 for keyword in QUERIED)
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ def read_header(path: Path, *, inflated_bytes: int) -> Header:
         meta = pydicom.filereader.read_file_meta_info(path)
         syntax = str(meta.get("TransferSyntaxUID", ""))
         if syntax == DeflatedExplicitVRLittleEndian:
-            _require_bounded(path, inflated_bytes)
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_tags())
+            dataset = _deflated(path, inflated_bytes)
+        else:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_tags())
         return _header_of(dataset, syntax)
     except TooLarge:
         raise
@@ -119,14 +124,32 @@ def _is_uid(text: str) -> bool:
     return 0 < len(text) <= _UID_LETTERS and all(part.isdigit() for part in UID(text).split("."))
 
 
-def _require_bounded(path: Path, most_bytes: int) -> None:
-    """Inflate a deflated data set without keeping it."""
+def _deflated(path: Path, most_bytes: int) -> pydicom.Dataset:
+    """The header of a deflated data set, of which no more than its start is ever kept.
+
+    pydicom itself inflates the whole: a file of some megabytes would take all memory there is.
+    """
+    start = io.BytesIO(_inflated_start(path, most_bytes))
+    return pydicom.filereader.read_dataset(
+        start,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, *_: tag.group > _LAST_GROUP,
+        specific_tags=_tags(),
+    )
+
+
+def _inflated_start(path: Path, most_bytes: int) -> bytes:
+    """The first bytes of a deflated data set; the rest is inflated, counted and dropped."""
+    kept, total = bytearray(), 0
     with path.open("rb") as file:
         file.seek(_end_of_meta(path))
-        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while chunk := file.read(_CHUNK):
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        while chunk := file.read(_DEFLATED_CHUNK):
             while chunk:
-                total += len(inflater.decompress(chunk, _CHUNK))
+                piece = inflater.decompress(chunk, _CHUNK)
+                kept += piece[: _START_BYTES - len(kept)]
+                total += len(piece)
                 if total > most_bytes:
                     raise TooLarge(
                         "A deflated instance stays within a bound when it is inflated.",
@@ -134,6 +157,7 @@ def _require_bounded(path: Path, most_bytes: int) -> None:
                         cure="Send it uncompressed, or raise limits.inflated_bytes.",
                     )
                 chunk = inflater.unconsumed_tail
+    return bytes(kept)
 
 
 def _end_of_meta(path: Path) -> int:
