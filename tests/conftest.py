@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import coverage
 import pytest
 from hypothesis import settings
 
@@ -16,3 +17,10 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real scans beside the checkout ({root.name} folder missing)")
     return root
+
+
+def pytest_sessionfinish() -> None:
+    """Keep what was watched: a process with threads of servers in it may be killed at its end."""
+    watching = coverage.Coverage.current()
+    if watching is not None:
+        watching.save()
