@@ -44,3 +44,10 @@ def test_each_kind_comes_once_before_one_comes_again():
     drawn = draws(0, 8)
     assert len({kind for kind, _, _ in drawn[:6]}) == len(CORRUPTIONS) == 6
     assert draws(0, 8) == drawn != draws(1, 8)
+
+
+def test_every_fourth_copy_is_severe():
+    for seed in range(20):
+        strengths = [strength for _, strength, _ in draws(seed, 8)]
+        assert all(0.1 <= strength <= 0.9 for n, strength in enumerate(strengths) if n % 4 != 3)
+        assert all(0.9 <= strength <= 1.6 for strength in strengths[3::4])

@@ -18,20 +18,20 @@ Pair = tuple[Volume, LabelMap | None]
 """An image and its reference, if there is one."""
 
 Corruption = Callable[[Volume, LabelMap | None, np.random.Generator, float], Pair]
-"""Image, reference, generator and strength (from 0, nothing, to 1, severe) -> the same, worse."""
+"""Image, reference, generator and strength (0 is nothing, 1 much) -> the same, worse."""
 
 
 def noise(
     volume: Volume, label_map: LabelMap | None, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """Gaussian noise, up to the deviation of the image itself."""
+    """Gaussian noise of `strength` deviations of the image."""
     return _changed(volume, lambda x: x + rng.normal(0, strength * _spread(x), x.shape)), label_map
 
 
 def gamma(
     volume: Volume, label_map: LabelMap | None, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """Intensities between the smallest and the largest raised to a power, 0.3 or 3 at the most."""
+    """Intensities, from smallest to largest, to the power of 3 or 1/3 at strength 1."""
     power = np.exp(np.log(3) * strength * rng.choice((-1, 1)))
     return _changed(volume, lambda x: _powered(x, float(power))), label_map
 
@@ -39,7 +39,7 @@ def gamma(
 def bias_field(
     volume: Volume, label_map: LabelMap | None, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """A smooth gain over the image: a product of ramps and a bowl, from 1/3 to 3 at the most."""
+    """A smooth gain over the image: a product of ramps and a bowl, from 1/3 to 3 at strength 1."""
     grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in volume.geometry.grid_size), indexing="ij")
     slope, bowl = rng.normal(size=3), rng.normal(size=3)
     field = sum(a * x + b * (x**2 - 1 / 3) for a, b, x in zip(slope, bowl, grid, strict=True))
@@ -50,14 +50,14 @@ def bias_field(
 def blur(
     volume: Volume, label_map: LabelMap | None, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """Gaussian blur, up to two voxels wide."""
+    """Gaussian blur, two voxels wide at strength 1."""
     return _changed(volume, lambda x: ndimage.gaussian_filter(x, 2 * strength)), label_map
 
 
 def ghosts(
     volume: Volume, label_map: LabelMap | None, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """Motion in MR: shifted copies of the image along one axis, up to half as bright."""
+    """Motion in MR: shifted copies of the image along one axis, half of it at strength 1."""
     axis = int(rng.integers(2))
     shift = int(rng.integers(2, max(3, volume.geometry.grid_size[axis] // 3)))
     weight = 0.5 * strength
@@ -72,7 +72,7 @@ def ghosts(
 def thick_slices(
     volume: Volume, label_map: LabelMap | None, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """Slices up to four times as thick: neighbours averaged, and fewer of them."""
+    """Slices four times as thick at strength 1: neighbours averaged, and fewer of them."""
     spacing = volume.geometry.spacing_mm
     thick = (spacing[0], spacing[1], spacing[2] * (1 + 3 * strength))
     target = grid_at_spacing(volume.geometry, thick)
@@ -99,7 +99,7 @@ def corrupted(
         volume: The image.
         label_map: Its reference, if there is one.
         kind: A key of `CORRUPTIONS`.
-        strength: From 0, nothing, to 1, severe.
+        strength: 0 is nothing, 1 much; more is possible.
         seed: The same seed gives the same copy.
     """
     return CORRUPTIONS[kind](volume, label_map, np.random.default_rng(seed), strength)

@@ -18,12 +18,13 @@ from medseg.inference.quality_model import (
 from medseg.progress import SILENT, Progress
 from medseg.volume.volume import LabelMap, Volume
 
-COPIES = 3
-"""Of each case, made worse in different ways."""
+COPIES = 4
+"""Of each case, made worse in different ways; every fourth one so that masks really fail."""
 
 FEWEST_CASES = 20
 
-_STRENGTHS = (0.1, 0.9)
+_MILD, _SEVERE = (0.1, 0.9), (0.9, 1.6)
+"""Strengths. A model that has seen no failure foretells none."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,18 @@ def calibrate_quality(
 
 
 def draws(seed: int, copies: int) -> list[tuple[str, float, int]]:
-    """Kinds, strengths and seeds of worse copies; each kind once before one comes again."""
+    """Kinds, strengths and seeds of worse copies; each kind once before one comes again.
+
+    Of four in turn three are mild and the last is severe.
+    """
     rng = np.random.default_rng(seed)
     kinds = [str(kind) for kind in rng.permutation(list(CORRUPTIONS))]
     return [
-        (kinds[n % len(kinds)], float(rng.uniform(*_STRENGTHS)), int(rng.integers(1 << 31)))
+        (
+            kinds[n % len(kinds)],
+            float(rng.uniform(*(_SEVERE if n % 4 == 3 else _MILD))),
+            int(rng.integers(1 << 31)),
+        )
         for n in range(copies)
     ]
 
