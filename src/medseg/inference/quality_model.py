@@ -1,10 +1,10 @@
 """The Dice of a mask, foretold without a reference, by a model that was fitted on judged cases.
 
-The expected Dice of `quality` orders cases, and may be wrong by a constant. Here several signs are
-put together: what the networks expect, how far they agree with each other and with mirrored images,
-doubt, stray parts, volumes and how strange the image is. A linear model of these gives an order, and
-an isotonic regression turns the order into a Dice; both are fitted on cases that no network has
-learned from and on corrupted copies of them.
+The expected Dice of `quality` orders cases, and may be wrong by a constant. Here several signs
+are put together: what the networks expect, how far they agree with each other and with mirrored
+images, doubt, stray parts, volumes and how strange the image is. A linear model of these gives an
+order, and an isotonic regression turns the order into a Dice; both are fitted on cases that no
+network has learned from and on corrupted copies of them.
 
 Source: isotonic regression through scipy (pool adjacent violators), for calibration as in Zadrozny
 and Elkan, KDD 2002.
