@@ -1,7 +1,7 @@
 """A scanner changes: is it noticed, does the loop make it good, and is a poisoned batch refused?
 
 One network that has seen a third of the cases (its data set, under versions); another third is the
-baseline of drift, and half of it the frozen test set. The last third meets a new scanner: gamma 0.5
+baseline of drift, and half of it the frozen test set. The last third meets a new scanner: gamma 3
 and noise of half a deviation. Of it, 40 cases are the pool, of which the first 20 are as they were
 and the last 20 changed; 20 more, all changed, are the test set of the new domain. The pool raises
 an alarm or not, 15 cases are chosen, their labels handed in, and the loop trains, compares and
@@ -46,7 +46,7 @@ from medseg.volume.io import write_label_map, write_volume
 from medseg.volume.volume import LabelMap, Volume
 from watched import Looks, thirds, trained
 
-GAMMA, NOISE, SHIFT = 0.5, 0.5, 4
+GAMMA, NOISE, SHIFT = 3.0, 0.5, 4
 
 
 def new_scanner(volume: Volume, seed: int) -> Volume:
