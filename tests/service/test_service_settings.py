@@ -66,6 +66,7 @@ def test_what_was_typed_wins(tmp_path: Path) -> None:
         ),
         ({"rules": [{"name": "a", "model": "hippocampus-mr"}] * 2}, "two rules have one name"),
         ({"destinations": [{"kind": "stow", "name": "a", "url": "https://x"}] * 2}, "one name"),
+        ({"drift": {"other": "/watched"}}, "models that are not in models: .'other'"),
         ({"dimse": {"host": "0.0.0.0"}}, "C-STORE listens on loopback only"),
         ({"dimse": {"ae_title": "seventeen letters"}}, "ae_title: String should match"),
         ({"dimse": {"peers": [{"ae_title": "A", "address": "nowhere"}]}}, "does not appear to be"),

@@ -95,17 +95,38 @@ def train_quantised(
         WrongInput: If it is the second stage of a cascade, which needs masks of the first.
         TrainingError: If training cannot go on.
     """
-    plan = fine_tuning(configuration.plan)
-    if plan.mask_channels:
-        raise WrongInput(
-            "Quantisation-aware training is for networks that see images alone.",
-            received="the second stage of a cascade",
-            cure="Quantise it after its training: leave --qat out.",
-        )
-    weights = configuration.members[number]
+    _require_images_alone(configuration.plan)
     start = BetweenGrids(
-        plan.network, weights, grids_of(data, configuration, number, schooling.target, progress)
+        configuration.plan.network,
+        configuration.members[number],
+        grids_of(data, configuration, number, schooling.target, progress),
     )
+    return trained_on(data, configuration, number, start, schooling, end=end, progress=progress)
+
+
+def trained_on(
+    data: TrialData,
+    configuration: Configuration,
+    number: int,
+    start: Start,
+    schooling: Schooling,
+    *,
+    end: float,
+    progress: Progress = SILENT,
+) -> Trained:
+    """Train one network for a short while, from weights that are trained; see `train_quantised`.
+
+    Args:
+        data: Its training cases are learned from.
+        configuration: The network's.
+        number: Which of its networks.
+        start: The weights, and how they are computed with.
+        schooling: How.
+        end: When it must be done.
+        progress: Told of each step.
+    """
+    plan = fine_tuning(configuration.plan)
+    _require_images_alone(plan)
     ids = [name for name in data.training if data.description.case(name).label is not None]
     store = Store.build(
         schooling.folder / f"store_{plan.config}",
@@ -133,6 +154,20 @@ def train_quantised(
             workers=min(1, usable_cores() - 1),
         )
         return fit(learner, batches, course, progress=progress)
+
+
+def _require_images_alone(plan: Plan) -> None:
+    """Pass if a network sees images, and no masks of a first stage.
+
+    Raises:
+        WrongInput: If it sees masks.
+    """
+    if plan.mask_channels:
+        raise WrongInput(
+            "Quantisation-aware training is for networks that see images alone.",
+            received="the second stage of a cascade",
+            cure="Quantise it after its training: leave --qat out.",
+        )
 
 
 def fine_tuning(plan: Plan) -> Plan:

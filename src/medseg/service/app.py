@@ -34,7 +34,7 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    metrics = Metrics(service.database)
+    metrics = Metrics(service.database, service.settings.drift)
     readiness = Readiness(service.database, service.settings.data, service.models)
     app.state.service, app.state.gate, app.state.audit = service, service.gate, service.audit
     app.state.metrics = metrics

@@ -1,7 +1,9 @@
 """Numbers for Prometheus, read from the tables when asked for: they hold for all workers."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -22,6 +24,7 @@ from medseg.service.database import (
     results,
     uploads,
 )
+from medseg.service.drift_reports import DriftReports
 from medseg.service.heartbeat import living
 
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
@@ -36,15 +39,19 @@ class Metrics:
 
     Args:
         database: The tables.
+        drift: Of each model whose data are watched, the folder of `medseg drift watch --out`.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, drift: Mapping[str, Path] = MappingProxyType({})
+    ) -> None:
         self.registry = CollectorRegistry()
         self._database = database
         self._since = now()
         self._seen: dict[tuple[str, int], float] = {}
         ProcessCollector(registry=self.registry)
         self.registry.register(_Tables(database))
+        self.registry.register(DriftReports(drift))
         info = Gauge("medseg_info", "The version.", ["version"], registry=self.registry)
         info.labels(__version__).set(1)
         self._stages = Histogram(
@@ -67,19 +74,11 @@ class Metrics:
             "medseg_http_request_seconds", "Seconds until a request was answered.", ["route"],
             buckets=_BUCKETS, registry=self.registry,
         )  # fmt: skip
-        self._drift = Gauge(
-            "medseg_drift_score", "How far cases of late are from those of training, by model.",
-            ["model"], registry=self.registry,
-        )  # fmt: skip
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request; what `Access` tells."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
-
-    def set_drift(self, model: str, score: float) -> None:
-        """Say how far the cases that a model sees are from those of its training."""
-        self._drift.labels(model).set(score)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -265,6 +265,8 @@ class ServiceSettings(BaseModel):
         settle_seconds: A series sent by STOW-RS is complete when nothing of it arrived for so long.
         incomplete_seconds: The same for a series of which something was refused, or whose sending a
             restart cut off: its sender is expected to try again.
+        drift: For models whose data are watched, the folder of `medseg drift watch --out`; what
+            lies there is told at `/metrics`.
     """
 
     model_config = FROZEN
@@ -284,6 +286,7 @@ class ServiceSettings(BaseModel):
     rules: tuple[Rule, ...] = ()
     settle_seconds: float = Field(1.0, ge=0)
     incomplete_seconds: float = Field(60.0, ge=0)
+    drift: dict[str, Path] = {}
 
     @model_validator(mode="after")
     def _agrees(self) -> "ServiceSettings":
@@ -308,6 +311,8 @@ class ServiceSettings(BaseModel):
             unknown = set(rule.destinations) - set(names)
             if unknown:
                 raise ValueError(f"rule {rule.name} names no such destination: {sorted(unknown)}")
+        if unserved := set(self.drift) - set(self.models):
+            raise ValueError(f"drift names models that are not in models: {sorted(unserved)}")
         return self
 
     @property
