@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ _SAMPLE = 8192
 
 _PROBED, _PROBED_VALUES = 2, 1 << 20
 """Patches that sensitivity is measured on; one of them where they have so many values."""
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 FIRST, LAST = "it sees the image itself", "it gives the logits"
 """Why the first and the last layer stay float."""
@@ -50,6 +53,7 @@ def calibrated(
     shared: Iterable[frozenset[str]],
     *,
     target: EngineKind,
+    barred: Mapping[str, str] = NONE,
     kept: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
 ) -> Calibration:
@@ -62,7 +66,9 @@ def calibrated(
             INT8.
         target: The runtime, which decides what integers may be like: see `_grid_for`. Of ONNX
             Runtime, what convolutions give gets a grid too.
-        kept: Layers that stay float, with the reason; None lets the patches decide.
+        barred: Layers that must stay float, with the reason.
+        kept: All layers that stay float, with the reason; None lets the patches decide about those
+            that are not barred.
         progress: Told of each layer whose sensitivity is measured.
     """
     groups = [group & set(convolutions(network)) for group in shared]
@@ -75,7 +81,9 @@ def calibrated(
             grids |= {name: LayerGrids(of_group) for name in group}
     grids = {name: grids[name] for name in names}
     if kept is None:
-        kept = _outermost(names, given) | sensitive(network, patches, grids, progress=progress)
+        may = {name: one for name, one in grids.items() if name not in barred}
+        harm = sensitive(network, patches, may, progress=progress)
+        kept = {**_outermost(names, given), **harm, **barred}
     if target == "onnx":
         layers = convolutions(network)
         grids = {

@@ -21,7 +21,7 @@ from medseg.compression.graph import onnx_graph
 from medseg.compression.parity import Comparison
 from medseg.compression.patches import Patches, TrialData, made_up_patches, real_patches
 from medseg.compression.pipeline import write_pipeline
-from medseg.compression.qdq import quantised, shared_inputs
+from medseg.compression.qdq import barred, quantised, shared_inputs
 from medseg.compression.writers import require_offered, write_network
 from medseg.dataset.description import DatasetDescription
 from medseg.errors import EngineDiffers, NoEngine
@@ -270,6 +270,7 @@ def _quantise(
         patches.batches,
         shared_inputs(model),
         target=work.settings.kind,
+        barred=barred(model, work.settings.kind),
         kept=known,
         progress=progress,
     )

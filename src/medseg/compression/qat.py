@@ -10,7 +10,7 @@ from medseg.compression.calibrate import calibrated
 from medseg.compression.fake import LayerGrids, fake_quantise
 from medseg.compression.graph import onnx_graph
 from medseg.compression.patches import Patches, TrialData, real_patches
-from medseg.compression.qdq import shared_inputs
+from medseg.compression.qdq import barred, shared_inputs
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import Store
 from medseg.errors import WrongInput
@@ -195,8 +195,15 @@ def grids_of(
     """
     network = build_members(configuration)[number]
     patches: Patches = real_patches(data, configuration, _CALIBRATED, progress=progress)
-    shared = shared_inputs(onnx_graph(network, patches.batches[0].shape[1:]))
-    found = calibrated(network, patches.batches, shared, target=target, progress=progress)
+    model = onnx_graph(network, patches.batches[0].shape[1:])
+    found = calibrated(
+        network,
+        patches.batches,
+        shared_inputs(model),
+        target=target,
+        barred=barred(model, target),
+        progress=progress,
+    )
     return {name: LayerGrids(one.given) for name, one in found.grids.items()}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from medseg.compression.fake import LayerGrids
 from medseg.compression.grids import WEIGHT_LIMIT, Grid
+from medseg.inference.exported import EngineKind
 from medseg.types import AnyArray
 
 if TYPE_CHECKING:
@@ -60,6 +61,27 @@ def shared_inputs(model: "ModelProto") -> tuple[frozenset[str], ...]:
             groups.remove(group)
         groups.append((names, tensors))
     return tuple(frozenset(names) for names, _ in groups)
+
+
+def barred(model: "ModelProto", target: EngineKind) -> dict[str, str]:
+    """Convolutions that a runtime would compute wrongly in INT8, each with the reason.
+
+    OpenVINO (2026.4, CPU, batches of any size) multiplies a quantised transposed convolution by
+    its scale twice where what it gives is used more than once and one use is an addition.
+    """
+    if target != "openvino":
+        return {}
+    users: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for tensor in node.input:
+            users.setdefault(tensor, []).append(node)
+    return {
+        name: "OpenVINO scales it twice: what it gives is added, and used elsewhere too"
+        for name, node in convolution_nodes(model).items()
+        if node.op_type == "ConvTranspose"
+        and len(uses := users.get(node.output[0], [])) > 1
+        and any(user.op_type == "Add" for user in uses)
+    }
 
 
 def quantised(model: "ModelProto", grids: Mapping[str, LayerGrids]) -> "ModelProto":
