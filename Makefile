@@ -1,6 +1,7 @@
 # make demo   installs, then walks the whole way on an embedded case (DATA=path for a real MSD folder)
 # make test   installs, then runs the quick test suite on two workers, one thread each;
 #             `make coverage` runs it again, watched, and judges what it covered
+# make docs   builds the pages, and runs every snippet on them
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
@@ -9,7 +10,6 @@ BUDGET ?= 70s
 # Tests that read files or speak with other programs: they cover nothing that others do not.
 UNWATCHED := $(addprefix --ignore=tests/,test_architecture.py test_docs.py test_imports.py \
 	test_notebook.py service/test_page.py service/test_service_peers.py) \
-	--deselect=tests/cli/test_app.py::test_the_whole_way \
 	-k "not gives_the_same_logits and not exported_for_any_batch"
 
 .PHONY: setup demo test test-all coverage check docs bench clean
@@ -26,15 +26,15 @@ demo: setup
 	$(BIN)/medseg demo --out demo --budget $(BUDGET) $(if $(DATA),--data "$(DATA)")
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not docs" -n 2 --dist worksteal
 
 test-all: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal
 
 coverage: setup
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow" -n 2 --dist worksteal \
-		--hypothesis-profile=few $(UNWATCHED)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow and not docs" -n 2 \
+		--dist worksteal --hypothesis-profile=few $(UNWATCHED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=93
 
@@ -46,6 +46,7 @@ check: setup
 docs: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/mkdocs build --strict
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m docs -n 2 --dist worksteal tests/test_docs.py
 
 bench: setup
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -45,6 +45,7 @@ def run_bash(text: str, folder: Path) -> None:
             assert run.returncode == 0, f"{line}\n{run.stdout}\n{run.stderr}"
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if snippets(p)], ids=lambda p: str(p.relative_to(ROOT))
 )

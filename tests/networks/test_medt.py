@@ -31,6 +31,7 @@ class TestContract(Contract):
 
 class TestContractOfOneBranch(TestContract):
     kind = "medt_gated"
+    is_own_kind = False
     refused = ((64, 64), r"grids of exactly \(32, 16\)")
 
     def grid(self, dims):
@@ -40,7 +41,6 @@ class TestContractOfOneBranch(TestContract):
 class TestContractWithoutGates(TestContractOfOneBranch):
     kind = "medt_axial"
     promised = (2,)
-    is_own_kind = False
 
 
 class TestContractOfTwoBranchesWithoutGates(TestContract):
