@@ -88,6 +88,14 @@ def test_who_may_only_send_sees_their_own(tmp_path: Path, bundle_folder: Path) -
     seen = {name: client.get(f"/jobs/{job}").status_code for name, client in clients.items()}
     assert seen == {"ct1": 200, "ct2": 404, "viewer": 200, "boss": 200}
     assert clients["ct2"].get("/jobs").json() == {"jobs": []}
+    again = clients["ct2"].post(
+        "/segment", content=content, headers={"content-type": "application/gzip"}
+    )
+    assert again.json()["jobs"][0]["id"] == job, "the same is not segmented twice"
+    for _ in range(2):
+        assert [one["id"] for one in clients["ct2"].get("/jobs").json()["jobs"]] == [job]
+        assert clients["ct2"].get(f"/jobs/{job}").status_code == 200
+    assert [one["id"] for one in clients["ct1"].get("/jobs").json()["jobs"]] == [job]
     assert clients["ct1"].delete(f"/jobs/{job}").status_code == 403
     assert clients["viewer"].get("/dicomweb/studies").status_code == 200
     assert clients["ct1"].get("/dicomweb/studies").status_code == 403

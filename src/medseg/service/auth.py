@@ -42,10 +42,6 @@ class Caller:
         """Whether a role is theirs."""
         return role in self.roles or "admin" in self.roles
 
-    def sees(self, sender: str) -> bool:
-        """Whether they may see what somebody sent: their own, or all with the role read."""
-        return self.may("read") or sender == self.name
-
     @property
     def sees_only(self) -> str | None:
         """Whose things alone they may see; None for everybody's."""

@@ -111,6 +111,14 @@ jobs = Table(
 after so many attempts), cancelled. `stage`: receive, assemble, segment, encode, deliver. `seconds`:
 by stage."""
 
+askers = Table(
+    "askers",
+    metadata,
+    Column("job_id", String(36), ForeignKey("jobs.id"), primary_key=True),
+    Column("name", String(128), primary_key=True),
+)
+"""Who asked for what a job was already there for, besides its sender: they may see it too."""
+
 results = Table(
     "results",
     metadata,

@@ -47,7 +47,7 @@ def jobs(
     """Jobs, the newest first; whoever may only send sees their own."""
     service: Service = request.app.state.service
     found = service.jobs.newest(
-        states=tuple(state or ()), sender=asker.sees_only, limit=limit, offset=offset
+        states=tuple(state or ()), asker=asker.sees_only, limit=limit, offset=offset
     )
     return JobList(jobs=[view_of(service, one) for one in found])
 
@@ -60,7 +60,7 @@ def job_of(request: Request, job_id: JobId, asker: Asker) -> dict[str, Any]:
     """
     service: Service = request.app.state.service
     found = service.jobs.get(job_id)
-    if not asker.sees(found["sender"]):
+    if asker.sees_only and not service.jobs.is_asked_for_by(found, asker.sees_only):
         raise NotHeld(
             "A job is asked for by the id that was given for it.",
             received="an id of no job",

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from medseg.errors import JobFailed, MedsegError, NotHeld, TooLarge
-from medseg.service.database import Database, deliveries, jobs, now, results
+from medseg.service.database import Database, askers, deliveries, jobs, now, results
 from medseg.service.deliveries import promise
 from medseg.service.identity import key_of
 from medseg.service.work import Options
@@ -78,7 +78,7 @@ class Jobs:
     def submit(self, order: Order) -> tuple[dict[str, Any], bool]:
         """Record a job; the same order gives the job that is there, while it lives or is done.
 
-        Its result then also goes where this order wants it.
+        Its result then also goes where this order wants it, and whoever gave it may see the job.
 
         Returns:
             The job, and whether it is a new one.
@@ -95,7 +95,9 @@ class Jobs:
         with self.database.begin() as connection:
             there = connection.execute(_alike(order.key)).first()
             if there is not None:
-                return _also_to(connection, dict(there._mapping), order), False
+                job = dict(there._mapping)
+                _also_for(connection, job, order.sender)
+                return _also_to(connection, job, order), False
             waiting = connection.execute(
                 select(func.count()).where(jobs.c.state == "queued")
             ).scalar_one()
@@ -130,21 +132,27 @@ class Jobs:
         *,
         states: Sequence[State] = (),
         series_uid: str | None = None,
-        sender: str | None = None,
+        asker: str | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> list[dict[str, Any]]:
-        """Records, the newest first."""
+        """Records, the newest first; of those alone that somebody asked for, if one is named."""
         wanted = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id)
         if states:
             wanted = wanted.where(jobs.c.state.in_(states))
         if series_uid is not None:
             wanted = wanted.where(jobs.c.series_uid == series_uid)
-        if sender is not None:
-            wanted = wanted.where(jobs.c.sender == sender)
+        if asker is not None:
+            wanted = wanted.where(_asked_for_by(asker))
         with self.database.reading() as connection:
             found = connection.execute(wanted.limit(limit).offset(offset))
             return [dict(row._mapping) for row in found]
+
+    def is_asked_for_by(self, job: dict[str, Any], name: str) -> bool:
+        """Whether somebody sent what a job is about, or the same again."""
+        wanted = select(jobs.c.id).where(jobs.c.id == job["id"], _asked_for_by(name))
+        with self.database.reading() as connection:
+            return connection.execute(wanted).first() is not None
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -325,6 +333,18 @@ def _alike(key: str) -> Select[Any]:
         .order_by(jobs.c.created_at.desc())
         .limit(1)
     )
+
+
+def _asked_for_by(name: str) -> ColumnElement[bool]:
+    again = exists().where(askers.c.job_id == jobs.c.id, askers.c.name == name)
+    return (jobs.c.sender == name) | again
+
+
+def _also_for(connection: Connection, job: dict[str, Any], name: str) -> None:
+    """Note somebody else who asked for a job that is there."""
+    known = select(jobs.c.id).where(jobs.c.id == job["id"], _asked_for_by(name))
+    if connection.execute(known).first() is None:
+        connection.execute(insert(askers).values(job_id=job["id"], name=name))
 
 
 def _also_to(connection: Connection, job: dict[str, Any], order: Order) -> dict[str, Any]:
