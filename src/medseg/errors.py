@@ -377,7 +377,7 @@ class NotAllowed(ServiceError):
 
 
 class TooLarge(ServiceError):
-    """More bytes, pixels, files or jobs than the service takes."""
+    """More bytes, pixels or files than the service takes."""
 
     code = "service-too-large"
 
@@ -386,6 +386,12 @@ class NoRoom(TooLarge):
     """What would be held does not fit on the disk, or into the quota."""
 
     code = "service-no-room"
+
+
+class TooBusy(ServiceError):
+    """So many jobs wait that no more are taken in for a while."""
+
+    code = "service-busy"
 
 
 class BadUpload(ServiceError):

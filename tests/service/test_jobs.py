@@ -11,7 +11,7 @@ from small_service import Finisher, open_tiny_service
 from sqlalchemy import delete, insert
 from test_held import put
 
-from medseg.errors import DicomError, JobFailed, NotHeld, TooLarge
+from medseg.errors import DicomError, JobFailed, NotHeld, TooBusy
 from medseg.service.database import Database, results
 from medseg.service.identity import key_of
 from medseg.service.jobs import Jobs, Order
@@ -64,7 +64,7 @@ def test_one_order_is_one_job_while_it_lives_and_when_it_is_done(jobs: Jobs) -> 
 def test_no_more_wait_than_may(jobs: Jobs) -> None:
     for digest in "abc":
         jobs.submit(order(digest))
-    with pytest.raises(TooLarge, match="3 that wait"):
+    with pytest.raises(TooBusy, match="3 that wait"):
         jobs.submit(order("d"))
     assert not jobs.submit(order("a"))[1]
 

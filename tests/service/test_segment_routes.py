@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from small_service import Finisher, client_of, phantom_nifti
+from small_service import Finisher, client_of, open_tiny_service, phantom_nifti
 
 from medseg.service.service import Service
 
@@ -32,6 +32,21 @@ def test_sent_twice_is_one_job(service: Service, write_study: Write) -> None:
     first = client.post("/segment", files=as_form(files)).json()
     assert client.post("/segment", files=as_form(files)).json() == first
     assert len(service.jobs.newest()) == 1
+
+
+def test_more_than_may_wait_are_told_to_come_again(
+    tmp_path: Path, bundle_folder: Path, write_study: Write
+) -> None:
+    service = open_tiny_service(tmp_path / "busy", bundle_folder, limits={"queued_jobs": 1})
+    client = client_of(service)
+    answers = [
+        client.post("/segment", files=as_form(write_study(name, seed=n)))
+        for n, name in enumerate(("a", "b"))
+    ]
+    assert [one.status_code for one in answers] == [202, 503]
+    assert answers[1].json()["code"] == "service-busy"
+    assert answers[1].headers["retry-after"] == "30"
+    service.close()
 
 
 def test_other_wishes_are_another_job(service: Service, write_study: Write) -> None:

@@ -43,7 +43,9 @@ destinations = ["pacs", "viewer"]
 def test_what_was_typed_wins(tmp_path: Path) -> None:
     path = tmp_path / "service.toml"
     path.write_text(WHOLE)
-    settings = read_settings(path, {**GIVEN, "host": "127.0.0.1"})
+    settings = read_settings(path, {**GIVEN, "host": "127.0.0.1", "dimse": {"port": 105}})
+    assert settings.dimse is not None
+    assert (settings.dimse.port, len(settings.dimse.peers)) == (105, 1), "peers stay"
     assert settings.host == "127.0.0.1"
     assert settings.auth == KeyAuth()
     assert settings.limits.attempts == 5

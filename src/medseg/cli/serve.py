@@ -31,7 +31,8 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes that segment: 1.")] = None,
     database: Url = None,
     dimse_port: Annotated[
-        int | None, typer.Option(help="Also take C-STORE on this port, as AE title MEDSEG.")
+        int | None,
+        typer.Option(help="Also take C-STORE on this port; the rest of it as [dimse] says."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from medseg.errors import JobFailed, MedsegError, NotHeld, TooLarge
+from medseg.errors import JobFailed, MedsegError, NotHeld, TooBusy
 from medseg.service.database import Database, askers, deliveries, jobs, now, results
 from medseg.service.deliveries import promise
 from medseg.service.identity import key_of
@@ -84,7 +84,7 @@ class Jobs:
             The job, and whether it is a new one.
 
         Raises:
-            TooLarge: If too many jobs wait.
+            TooBusy: If too many jobs wait.
         """
         try:
             return self._submit(order)
@@ -102,7 +102,7 @@ class Jobs:
                 select(func.count()).where(jobs.c.state == "queued")
             ).scalar_one()
             if waiting >= self.most_queued:
-                raise TooLarge(
+                raise TooBusy(
                     "So many jobs may wait and no more.",
                     received=f"{waiting} that wait",
                     cure="Try again later, add workers, or raise limits.queued_jobs.",

@@ -18,6 +18,7 @@ from medseg.errors import (
     NotAllowed,
     NotHeld,
     NotIdentified,
+    TooBusy,
     TooLarge,
     UnreadableFile,
 )
@@ -39,10 +40,14 @@ _STATUS: tuple[tuple[type[MedsegError], int], ...] = (
     (BundleError, 422),
     (FileError, 400),
     (NetworkUnavailable, 503),
+    (TooBusy, 503),
 )
 """The first class that an error is of decides."""
 
-UNAUTHENTICATED = 401
+UNAUTHENTICATED, UNAVAILABLE = 401, 503
+
+_AGAIN = {"Retry-After": "30"}
+"""Seconds after which those who were turned away may try again."""
 
 
 class Problem(BaseModel):
@@ -67,7 +72,7 @@ def status_of(error: MedsegError) -> int:
 def answer(error: MedsegError) -> JSONResponse:
     """The answer for an error."""
     status = status_of(error)
-    headers = CHALLENGE if status == UNAUTHENTICATED else None
+    headers = {UNAUTHENTICATED: CHALLENGE, UNAVAILABLE: _AGAIN}.get(status)
     problem = Problem(code=error.code, message=str(error))
     return JSONResponse(problem.model_dump(), status_code=status, headers=headers)
 

@@ -70,7 +70,7 @@ def wish_of(
     response_model=JobList,
     responses={
         200: {"content": {DICOM: {}, "application/gzip": {}}},
-        **{status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 415, 422)},
+        **{status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 415, 422, 503)},
     },
     openapi_extra={"requestBody": {"content": dict.fromkeys((*_BODIES, _PARTS[0]), _BODY)}},
 )

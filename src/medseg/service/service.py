@@ -81,7 +81,7 @@ class Service:
 
         Raises:
             NotHeld: If the series or the model is not there.
-            TooLarge: If too many jobs wait.
+            TooBusy: If too many jobs wait.
         """
         return self._submit(
             model, options, destinations, rule, priority, sender,
@@ -101,7 +101,7 @@ class Service:
 
         Raises:
             NotHeld: If the model is not there.
-            TooLarge: If too many jobs wait.
+            TooBusy: If too many jobs wait.
         """
         return self._submit(
             model, options, (), BY_HAND, priority, sender,

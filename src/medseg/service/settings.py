@@ -332,7 +332,7 @@ def is_loopback(host: str) -> bool:
 def read_settings(
     path: Path | None, given: dict[str, Any], otherwise: dict[str, Any] | None = None
 ) -> ServiceSettings:
-    """Settings from a TOML file and from what was typed; the latter wins.
+    """Settings from a TOML file and from what was typed; the latter wins, in tables row by row.
 
     Args:
         path: The file; None for none.
@@ -345,7 +345,13 @@ def read_settings(
         InvalidSettings: If a value is not allowed, or none was given where one must be.
     """
     with _checked():
-        return ServiceSettings.model_validate({**(otherwise or {}), **_table(path), **given})
+        found = {**(otherwise or {}), **_table(path)}
+        for name, value in given.items():
+            there = found.get(name)
+            if isinstance(there, dict) and isinstance(value, dict):
+                value = {**there, **value}
+            found[name] = value
+        return ServiceSettings.model_validate(found)
 
 
 def read_limits(path: Path | None) -> Limits:
