@@ -22,7 +22,7 @@ from medseg.service.heartbeat import beat, forget, leave, living, take_lost
 from medseg.service.publish import publish, working_folder
 from medseg.service.service import Service
 from medseg.service.settings import Limits
-from medseg.service.supervise import Slots
+from medseg.service.supervise import Slots, commands_of, secrets_of
 from medseg.service.worker import default_slot, only_one
 from medseg.service.workflow import Slot
 
@@ -315,6 +315,24 @@ def test_a_slot_that_ends_is_no_failure_of_its_job(child: Child) -> None:
     with pytest.raises(SlotEnds):
         child.ask("assemble", {"key": "x"}, seconds=60)
     assert child.pid is None
+
+
+def test_a_slot_is_told_of_the_database_where_nobody_else_can_read(
+    service: Service, tmp_path: Path
+) -> None:
+    url = "postgresql+psycopg://medseg:secret@db/medseg"
+    settings = service.settings.model_copy(update={"database_url": url})
+    (words,) = commands_of(settings, None).values()
+    assert "secret" not in " ".join(words)
+    found = tmp_path / "found"
+    script = f"import os; open({str(found)!r}, 'w').write(os.environ['MEDSEG_DATABASE_URL'])"
+    slots = Slots({"a": [sys.executable, "-c", script]}, secrets_of(settings))
+    slots.look()
+    until = time.monotonic() + 10
+    while not (found.is_file() and found.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    slots.end()
+    assert found.read_text() == url
 
 
 def test_slots_are_started_again_under_their_names() -> None:

@@ -6,13 +6,19 @@ from typing import Annotated, Any
 import typer
 
 from medseg.cli.console import Console, reporting
+from medseg.service import DATABASE_VARIABLE
 
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="TOML file with everything that can be set.")
 ]
 Url = Annotated[
     str | None,
-    typer.Option("--database", help="SQLAlchemy's address; SQLite in the data folder without it."),
+    typer.Option(
+        "--database",
+        envvar=DATABASE_VARIABLE,
+        show_envvar=True,
+        help="SQLAlchemy's address; SQLite in the data folder without it.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the address as JSON.")]
 

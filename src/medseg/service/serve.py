@@ -15,7 +15,7 @@ from medseg.service.loops import Loop, loops_of, remember_forgotten, start
 from medseg.service.outbox import delivery_loops
 from medseg.service.service import open_service
 from medseg.service.settings import ServiceSettings
-from medseg.service.supervise import Slots, commands_of
+from medseg.service.supervise import Slots, commands_of, secrets_of
 from medseg.service.tls import server_context
 
 _log = logging.getLogger("medseg.service.serve")
@@ -43,7 +43,7 @@ def serve(
     service = open_service(settings)
     start_logs(service.pseudonyms)
     stop = threading.Event()
-    slots = Slots(commands_of(settings, settings_file))
+    slots = Slots(commands_of(settings, settings_file), secrets_of(settings))
     loops: tuple[Loop, ...] = (*loops_of(service), *delivery_loops(service))
     door = None if settings.dimse is None else Door(service, settings.dimse)
     threads = []

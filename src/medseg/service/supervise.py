@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+from medseg.service import DATABASE_VARIABLE
 from medseg.service.settings import ServiceSettings
 from medseg.service.worker import default_slot
 
@@ -18,6 +20,8 @@ _SOONEST_SECONDS = 1.0
 
 _PATIENCE_SECONDS = 10.0
 
+NO_SECRETS: Mapping[str, str] = MappingProxyType({})
+
 _log = logging.getLogger("medseg.service.supervise")
 
 
@@ -26,10 +30,14 @@ class Slots:
 
     Args:
         commands: What starts each slot, by its name.
+        secrets: Variables of their environment: what everybody on a machine can read of a process
+            is its command, and nobody else its environment.
     """
 
-    def __init__(self, commands: Mapping[str, Sequence[str]]) -> None:
-        self._commands = commands
+    def __init__(
+        self, commands: Mapping[str, Sequence[str]], secrets: Mapping[str, str] = NO_SECRETS
+    ) -> None:
+        self._commands, self._environment = commands, {**os.environ, **secrets}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
 
@@ -43,7 +51,9 @@ class Slots:
                 continue
             if process is not None:
                 _log.warning("slot.died", extra={"slot": name, "status": process.returncode})
-            self._processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            self._processes[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, env=self._environment
+            )
             self._started[name] = time.monotonic()
 
     def watch(self, stop: threading.Event) -> None:
@@ -72,11 +82,16 @@ class Slots:
 
 
 def commands_of(settings: ServiceSettings, settings_file: Path | None) -> dict[str, list[str]]:
-    """What starts the slots that settings ask for."""
+    """What starts the slots that settings ask for; the database they are told by `secrets_of`."""
     words = [sys.executable, "-m", "medseg", "worker", "--data", str(settings.data)]
-    words += ["--database", settings.url, "--model", settings.models[0]]
+    words += ["--model", settings.models[0]]
     if settings_file is not None:
         words += ["--settings", str(settings_file)]
     words += ["--parent", str(os.getpid())]
     names = [default_slot(number) for number in range(settings.workers)]
     return {name: [*words, "--slot", name] for name in names}
+
+
+def secrets_of(settings: ServiceSettings) -> dict[str, str]:
+    """What slots must know that others must not read: the database's address with its password."""
+    return {DATABASE_VARIABLE: settings.url}
