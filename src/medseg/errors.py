@@ -48,8 +48,9 @@
     - InvalidSettings        settings that contradict each other, or a database that is not there
     - NotIdentified          no key or token, or one that is wrong, revoked or has run out
     - NotAllowed             somebody who may not do this
-    - TooLarge               more bytes, pixels, files or jobs than the service takes
+    - TooLarge               more bytes, pixels or files than the service takes
     - NoRoom                 a disk or a quota that is full
+    - TooBusy                so many jobs wait that no more are taken in
     - BadUpload              a request that is not what its content type says
     - NotHeld                no such study, job, result or model
     - NoRule                 a series that no rule sends to a model
