@@ -155,7 +155,7 @@ def test_asked_to_stop_it_keeps_all_and_goes_on(
 
     def interrupted(learner: Learner, *words: object) -> object:
         if learner.steps == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(learner, *words)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:

@@ -1,4 +1,3 @@
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,11 +11,11 @@ def test_the_first_signal_is_noted_and_the_second_ends(number: signal.Signals) -
     before = signal.getsignal(number)
     with listening() as request:
         assert not request
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert request
         assert request.by == number.name
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
     assert signal.getsignal(number) is before
 
 
