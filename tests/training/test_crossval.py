@@ -1,7 +1,6 @@
 """The laws of a training: same seed same bits, killed and resumed nothing lost, ends on time."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
