@@ -135,5 +135,5 @@ def test_what_openvino_would_scale_twice_is_barred(tmp_path):
         with torch.inference_mode():
             expected = fake(image).numpy()
         apart[name] = np.abs(engine.run(image.numpy()) - expected).max() / np.abs(expected).max()
-    assert apart["last"] < 0.01
-    assert apart["up"] > 0.1
+    assert apart["last"] < 0.06, "bf16, where a trial says that it is faster"
+    assert apart["up"] > 0.3, apart
