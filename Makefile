@@ -10,6 +10,7 @@ BUDGET ?= 70s
 # Tests that read files or speak with other programs: they cover nothing that others do not.
 UNWATCHED := $(addprefix --ignore=tests/,test_architecture.py test_docs.py test_imports.py \
 	test_notebook.py service/test_page.py service/test_service_peers.py) \
+	--deselect=tests/cli/test_app.py::test_the_whole_way \
 	-k "not gives_the_same_logits and not exported_for_any_batch"
 
 .PHONY: setup demo test test-all coverage check docs bench clean

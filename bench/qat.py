@@ -29,7 +29,7 @@ from torch import Tensor
 from medseg.bundle import Bundle, load_bundle, save_bundle
 from medseg.compression.export import ExportSettings, export
 from medseg.compression.patches import TrialData
-from medseg.compression.qat import Schooling, train_quantised, trained_on
+from medseg.compression.qat import Schooling, between_grids, trained_on
 from medseg.compression.standings import standings
 from medseg.dataset.description import DatasetDescription
 from medseg.dataset.importers import open_dataset
@@ -107,16 +107,15 @@ class Bench:
         columns: Dice = {}
         start = Start(configuration.plan.network, configuration.members[0])
         for way in ("as it was", "trained on", "trained for INT8"):
-            schooling = Schooling(
-                self.keep / way.replace(" ", "_"), time.monotonic, self.target, steps, "cpu"
-            )
+            schooling = Schooling(self.keep / way.replace(" ", "_"), time.monotonic, steps, "cpu")
             shutil.rmtree(schooling.folder, ignore_errors=True)
             weights: Mapping[str, Tensor] = configuration.members[0]
             match way:
                 case "trained on":
                     weights = trained_on(trial, configuration, 0, start, schooling, end=0).weights
                 case "trained for INT8":
-                    weights = train_quantised(trial, configuration, 0, schooling, end=0).weights
+                    grids = between_grids(trial, configuration, 0, self.target)
+                    weights = trained_on(trial, configuration, 0, grids, schooling, end=0).weights
             changed = replace(bundle, members=(weights,), folder=None, weights_sha256="")
             dice = self.judged(way.replace(" ", "_"), changed, trial.judging[1::2])
             columns |= {f"{way}, {kind}": values for kind, values in dice.items()}

@@ -71,7 +71,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return write_study(tmp_path_factory.mktemp("study"), training=5, unseen=1, seed=3)
 
 
-@pytest.mark.slow
 def test_the_whole_way(study: Study, tmp_path: Path) -> None:
     trained = run("train", study.raw, "--out", tmp_path / "run", "--epochs", 1, "--json")
     assert trained.returncode == 0, trained.stderr

@@ -54,7 +54,7 @@ def test_a_case_is_predicted_unless_that_would_take_long(learned_bundle, monkeyp
     assert small.seconds > 0
     assert not foretold.is_measured
     assert foretold.windows == windows_of(large, make_plan())
-    assert foretold.seconds >= foretold.windows * found.patch_ms / 1e3 * (1 - 1e-9)
+    assert foretold.seconds >= found.patch_ms / 1e3 * foretold.windows
     assert found.memory_gb > 0.05
 
 

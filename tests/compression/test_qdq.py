@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from medseg.compression import writers
 from medseg.compression.calibrate import calibrated
 from medseg.compression.fake import LayerGrids, convolutions, fake_quantise
 from medseg.compression.graph import onnx_graph
@@ -114,8 +115,9 @@ class AddedTwice(torch.nn.Module):
         return self.last(self.conv(raised) + raised)
 
 
-def test_what_openvino_would_scale_twice_is_barred(tmp_path):
+def test_what_openvino_would_scale_twice_is_barred(tmp_path, monkeypatch):
     """The reason for the bar is shown as well: should this fail, OpenVINO has mended it."""
+    monkeypatch.setattr(writers, "_faster_rest", lambda network, patch: "f32")
     torch.manual_seed(0)
     network = AddedTwice().eval()
     image = torch.randn(1, 4, 4, 4, 4)
@@ -135,5 +137,5 @@ def test_what_openvino_would_scale_twice_is_barred(tmp_path):
         with torch.inference_mode():
             expected = fake(image).numpy()
         apart[name] = np.abs(engine.run(image.numpy()) - expected).max() / np.abs(expected).max()
-    assert apart["last"] < 0.06, "bf16, where a trial says that it is faster"
-    assert apart["up"] > 0.3, apart
+    assert apart["last"] < 0.01
+    assert apart["up"] > 0.1

@@ -21,6 +21,8 @@ LABELS = tuple(Label(value=v, name=f"organ {v}") for v in VALUES)
 quick = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 spacings = st.tuples(*[st.floats(0.4, 4.0)] * 3)
+constants = st.floats(-1000, 1000).filter(lambda value: value == 0 or abs(value) > 1e-30)
+"""What times a weight is still a normal float32."""
 sizes = st.tuples(*[st.integers(1, 9)] * 3)
 
 
@@ -88,13 +90,12 @@ def test_the_same_grid_changes_nothing(grid, generator, kind):
 
 
 @quick
-@given(pairs, st.floats(-1000, 1000), st.sampled_from(KINDS), st.booleans())
+@given(pairs, constants, st.sampled_from(KINDS), st.booleans())
 def test_a_constant_stays_constant(pair, value, kind, anti_alias):
     source, target = pair
     image = np.full((1, *source.grid_size), value, np.float32)
     moved = resample_array(image, source, target, interpolation=kind, anti_alias=anti_alias)
-    # Weights times a number near the smallest one of float32 round to nothing.
-    np.testing.assert_allclose(moved, np.float32(value), rtol=2e-5, atol=1e-36)
+    np.testing.assert_allclose(moved, np.float32(value), rtol=2e-5)
 
 
 @quick

@@ -31,7 +31,6 @@ class TestContract(Contract):
 
 class TestContractOfOneBranch(TestContract):
     kind = "medt_gated"
-    is_own_kind = False
     refused = ((64, 64), r"grids of exactly \(32, 16\)")
 
     def grid(self, dims):
@@ -41,6 +40,7 @@ class TestContractOfOneBranch(TestContract):
 class TestContractWithoutGates(TestContractOfOneBranch):
     kind = "medt_axial"
     promised = (2,)
+    is_own_kind = False
 
 
 class TestContractOfTwoBranchesWithoutGates(TestContract):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medseg.cli.console import Console, reporting
-from medseg.service import DATABASE_VARIABLE
+from medseg.cli.serve import Url
 
 if TYPE_CHECKING:
     from medseg.service.audit import Audit
@@ -26,15 +26,6 @@ Settings = Annotated[
     Path | None, typer.Option("--settings", help="The settings file of the service.")
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="The data folder of the service.")]
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        envvar=DATABASE_VARIABLE,
-        show_envvar=True,
-        help="The database of the service.",
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 
 

@@ -58,7 +58,6 @@ class Schooling:
     Attributes:
         folder: Where cases, checkpoints and curves lie.
         clock: Seconds of the command.
-        target: The runtime whose grids they are trained with.
         steps: So many steps for each network, instead of until a moment.
         device: "auto", "cpu" or "cuda".
         seed: Of order and augmentation.
@@ -66,42 +65,33 @@ class Schooling:
 
     folder: Path
     clock: Clock
-    target: EngineKind
     steps: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
 
 
-def train_quantised(
+def between_grids(
     data: TrialData,
     configuration: Configuration,
     number: int,
-    schooling: Schooling,
-    *,
-    end: float,
+    target: EngineKind,
     progress: Progress = SILENT,
-) -> Trained:
-    """Train one network so that INT8 costs it less.
+) -> BetweenGrids:
+    """What a network starts from that is trained so that INT8 costs it less.
 
     Args:
-        data: Its training cases are learned from.
+        data: Its training cases show what numbers its convolutions are given.
         configuration: The network's.
         number: Which of its networks.
-        schooling: How.
-        end: When it must be done, in seconds of the clock; of no account with so many steps.
-        progress: Told of each step.
+        target: The runtime.
+        progress: Told of each case.
 
     Raises:
         WrongInput: If it is the second stage of a cascade, which needs masks of the first.
-        TrainingError: If training cannot go on.
     """
     _require_images_alone(configuration.plan)
-    start = BetweenGrids(
-        configuration.plan.network,
-        configuration.members[number],
-        grids_of(data, configuration, number, schooling.target, progress),
-    )
-    return trained_on(data, configuration, number, start, schooling, end=end, progress=progress)
+    grids = grids_of(data, configuration, number, target, progress)
+    return BetweenGrids(configuration.plan.network, configuration.members[number], grids)
 
 
 def trained_on(
@@ -114,16 +104,20 @@ def trained_on(
     end: float,
     progress: Progress = SILENT,
 ) -> Trained:
-    """Train one network for a short while, from weights that are trained; see `train_quantised`.
+    """Train one network for a short while, from weights that are trained.
 
     Args:
         data: Its training cases are learned from.
         configuration: The network's.
         number: Which of its networks.
-        start: The weights, and how they are computed with.
+        start: The weights; `between_grids` for INT8.
         schooling: How.
-        end: When it must be done.
+        end: When it must be done, in seconds of the clock; of no account with so many steps.
         progress: Told of each step.
+
+    Raises:
+        WrongInput: If it is the second stage of a cascade.
+        TrainingError: If training cannot go on.
     """
     plan = fine_tuning(configuration.plan)
     _require_images_alone(plan)

@@ -18,7 +18,7 @@ from medseg.bundle import (
 )
 from medseg.compression.export import MAX_DICE_LOSS, ExportSettings, Schooled, export
 from medseg.compression.patches import TrialData
-from medseg.compression.qat import Schooling, train_quantised
+from medseg.compression.qat import Schooling, between_grids, trained_on
 from medseg.dataset.description import DatasetDescription
 from medseg.errors import BudgetTooShort, NoEngine
 from medseg.files import atomic_folder
@@ -138,17 +138,16 @@ def _trained(
             cure=f"Give --budget {math.ceil(4 * (settings.seconds - end) / 60)}m or more, or "
             "fewer --cases.",
         )
-    schooling = Schooling(
-        scratch, clock, settings.target, settings.steps, settings.device, settings.seed
-    )
+    schooling = Schooling(scratch, clock, settings.steps, settings.device, settings.seed)
     left = sum(len(one.members) for one in networks_of(trial.bundle))
     changed: dict[int, Configuration] = {}
     for configuration in networks_of(trial.bundle):
         members = []
         for number in range(len(configuration.members)):
             until = clock() + (end - clock()) / left
-            trained = train_quantised(
-                trial, configuration, number, schooling, end=until, progress=progress
+            start = between_grids(trial, configuration, number, settings.target, progress)
+            trained = trained_on(
+                trial, configuration, number, start, schooling, end=until, progress=progress
             )
             members.append(trained.weights)
             left -= 1
