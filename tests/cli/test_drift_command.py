@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from refusing import run
 
+from medseg.bundle import load_bundle, save_bundle
 from medseg.volume.geometry import Geometry
-from medseg.volume.io import write_label_map, write_volume
+from medseg.volume.io import read_volume, write_label_map, write_volume
 from medseg.volume.labels import Label
 from medseg.volume.volume import LabelMap, Volume
 
@@ -87,6 +89,52 @@ def test_a_watch_that_looks_once(watched, tmp_path):
     assert found.exit_code == 3, found.output
     report = json.loads(found.stdout)
     assert [case["case"] for case in report["cases"]] == [f"n0{n}" for n in range(6)]
+
+
+@pytest.fixture(scope="module")
+def run_folder(whole, tmp_path_factory):
+    """What a cross-validation of 20 cases leaves, as far as it counts here, and its data set."""
+    root = tmp_path_factory.mktemp("run")
+    bundle = load_bundle(whole)
+    save_bundle(replace(bundle, members=bundle.members * 2, folder=None), root / "run" / "bundle")
+    for name in ("images", "labels"):
+        (root / "data" / name).mkdir(parents=True)
+    for n in range(20):
+        path = root / f"data/images/c{n:02d}.nii.gz"
+        write_scan(path, n)
+        values = (read_volume([path]).array[0] > 50).astype(np.uint8)
+        named = (Label(value=1, name=bundle.labels[0].name),)
+        geometry = read_volume([path]).geometry
+        write_label_map(LabelMap(values, geometry, named), root / "data/labels" / path.name)
+    metrics = {
+        "measured_on": "cases that were held out",
+        "cases": [{"case": f"c{n:02d}", "fold": n % 2} for n in range(20)],
+        "folds": [{"fold": 0}, {"fold": 1}],
+    }
+    (root / "run" / "metrics.json").write_text(json.dumps(metrics))
+    return root
+
+
+def test_dice_is_foretold_by_the_cases_of_the_training(run_folder, tmp_path):
+    made = run("drift", "calibrate", run_folder / "data", "--model", run_folder / "run", "--json")
+    assert made.exit_code == 0, made.output
+    facts = json.loads(made.stdout)
+    assert (facts["cases"], facts["masks"]) == (20, 100)
+    model = json.loads((run_folder / "run" / "bundle" / "quality.json").read_text())
+    assert model["judges"] == "network"
+    assert not (run_folder / "run" / "judged_masks.jsonl").exists()
+    write_scan(tmp_path / "new.nii.gz", 77)
+    told = run("predict", tmp_path / "new.nii.gz", "--model", run_folder / "run" / "bundle",
+               "--out", tmp_path / "masks", "--foretell", "--json")  # fmt: skip
+    assert told.exit_code == 0, told.output
+
+
+def test_another_data_set_is_refused(run_folder, raw):
+    other = run("drift", "calibrate", raw, "--model", run_folder / "run")
+    assert other.exit_code == 1
+    assert "without 20 of its 20 cases (c00 is one)" in " ".join(other.output.split())
+    bundle = run("drift", "calibrate", raw, "--model", run_folder / "run" / "bundle")
+    assert "the folder of a finished run" in " ".join(bundle.output.split())
 
 
 def test_what_a_user_can_cause_is_one_sentence(watched, whole, tmp_path):

@@ -49,6 +49,13 @@ def test_thick_slices_take_the_reference_along():
     assert label.array.shape == (12, 14, 5)
 
 
+@pytest.mark.parametrize(("slices", "left"), [(1, 1), (2, 2), (3, 2), (5, 2), (8, 2), (24, 4)])
+def test_a_volume_stays_one_however_thick_its_slices_become(slices, left):
+    volume = volume_of(0, (12, 14, slices))
+    worse, _ = corrupted(volume, None, "thick slices", strength=1.6, seed=0)
+    assert worse.geometry.grid_size == (12, 14, left)
+
+
 def test_a_mirror_undoes_itself_and_powers_keep_the_ends():
     volume = volume_of(0)
     turned = mirrored(volume)

@@ -8,6 +8,7 @@ from medseg.dataset.description import Channel
 from medseg.errors import WrongInput
 from medseg.inference.opinions import Examiner, agreement, entropy_nats
 from medseg.inference.predict import Predictor
+from medseg.inference.quality_model import evidence_of
 from medseg.specs import AugmentSpec, MirrorSpec
 
 
@@ -50,6 +51,20 @@ def test_equal_networks_agree_and_a_single_one_has_nobody_to_agree_with(volume):
     assert both.member_dice == 1.0
     assert both.member_information_nats == pytest.approx(0, abs=1e-6)
     assert both.entropy_nats == pytest.approx(single.entropy_nats, rel=1e-4)
+
+
+def test_alone_is_as_if_there_was_no_other(volume):
+    bundle = make_bundle(members=3)
+    examiner = Examiner(bundle)
+    each = examiner.alone(examiner.ask(volume))
+    asked = examiner.alone(examiner.ask(volume, [2, 0]))
+    for n, seen in enumerate(each):
+        single = type(bundle)(bundle.plan, bundle.provenance, bundle.members[n : n + 1])
+        expected = Examiner(single).examine(volume)
+        assert evidence_of(seen) == evidence_of(expected)
+        assert (seen.label_map.array == expected.label_map.array).all()
+    assert evidence_of(asked[0]) == evidence_of(each[2])
+    assert evidence_of(asked[1]) == evidence_of(each[0])
 
 
 def test_other_networks_differ(volume):

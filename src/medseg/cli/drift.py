@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.console import Console, reporting
 from medseg.cli.dicom_options import AllowGaps
+from medseg.cli.drift_calibrate import calibrate, said
 from medseg.cli.durations import seconds_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ SETTLED_SECONDS = 2.0
 _SHOWN_STATISTICS = 6
 
 app = typer.Typer(no_args_is_help=True, help="Notice when data are no longer what a bundle knows.")
+app.command("calibrate")(calibrate)
 
 Cases = Annotated[
     list[Path], typer.Argument(help="Image files, folders of image files, or DICOM folders.")
@@ -273,12 +275,7 @@ def _foretold(
             f"{len(labelled)}."
         )
     model = calibrate_quality(examiner, labelled, seed=seed, progress=progress)
-    path = save_quality_model(model, place)
-    return (
-        f"Dice is foretold with a mean error of {model.error:.3f} and a rank correlation of "
-        f"{model.correlation:.2f} (cross-validated, {model.masks} masks of {model.cases} cases, "
-        f"worse copies among them): {path}"
-    )
+    return said(model, save_quality_model(model, place))
 
 
 def _pair(case: "CaseInput", label: Path, labels: "tuple[Label, ...]") -> "tuple[Volume, LabelMap]":

@@ -72,9 +72,13 @@ def ghosts(
 def thick_slices(
     volume: Volume, label_map: LabelMap | None, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """Slices four times as thick at strength 1: neighbours averaged, and fewer of them."""
-    spacing = volume.geometry.spacing_mm
-    thick = (spacing[0], spacing[1], spacing[2] * (1 + 3 * strength))
+    """Slices four times as thick at strength 1: neighbours averaged, and fewer of them.
+
+    Two are always left of more than that, since a single slice is no volume any more.
+    """
+    spacing, slices = volume.geometry.spacing_mm, volume.geometry.grid_size[2]
+    times = min(1 + 3 * strength, max(1.0, slices / 2))
+    thick = (spacing[0], spacing[1], spacing[2] * times)
     target = grid_at_spacing(volume.geometry, thick)
     worse = resample_volume(volume, target, interpolation="linear")
     return worse, None if label_map is None else resample_labels(label_map, target)

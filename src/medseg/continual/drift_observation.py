@@ -12,6 +12,7 @@ from medseg.bundle import Bundle
 from medseg.errors import MedsegError
 from medseg.files import write_text
 from medseg.inference.engine import Device
+from medseg.inference.foretelling import foretold
 from medseg.inference.inputs import CaseInput
 from medseg.inference.opinions import Examination, Examiner
 from medseg.inference.quality_model import QualityModel, evidence_of, read_quality_model
@@ -92,19 +93,21 @@ class Observer:
             DatasetError: If a voxel holds no finite number.
             DifferentSpace: If image and reference lie on different grids.
         """
-        seen = self.examiner.examine(volume)
-        return Observation(case, self.values(seen, reference), seen.embedding)
+        opinions = self.examiner.ask(volume)
+        seen = self.examiner.together(opinions)
+        values = self.values(seen, reference)
+        if self.quality_model is not None:
+            values[PREDICTED] = foretold(self.quality_model, self.examiner, opinions, seen)
+        return Observation(case, values, seen.embedding)
 
     def values(self, seen: Examination, reference: LabelMap | None = None) -> dict[str, float]:
-        """All numbers of an examination."""
+        """All numbers of an examination but what is foretold."""
         evidence = evidence_of(seen)
         found = {f"image.{name}": value for name, value in seen.appearance.items()}
         found |= {f"mask.{name}": value for name, value in evidence.features.items()}
         for name, volume_ml in seen.volumes_ml.items():
             found[f"mask.volume_ml.{name}"] = volume_ml
             found[f"mask.parts.{name}"] = float(seen.components[name])
-        if self.quality_model is not None:
-            found[PREDICTED] = self.quality_model.predict(evidence)
         if reference is not None:
             found[DICE] = mean_dice(seen.label_map, reference)
         return found

@@ -1,10 +1,17 @@
 """The Dice of masks foretold while they are predicted, by the model in the bundle's folder."""
 
+from statistics import fmean
+
 from medseg.bundle import Bundle
 from medseg.errors import BundleError
 from medseg.inference.engine import Device
-from medseg.inference.opinions import Examiner
-from medseg.inference.quality_model import FILE_NAME, evidence_of, read_quality_model
+from medseg.inference.opinions import Examination, Examiner, Opinions
+from medseg.inference.quality_model import (
+    FILE_NAME,
+    QualityModel,
+    evidence_of,
+    read_quality_model,
+)
 from medseg.volume.volume import Volume
 
 
@@ -27,10 +34,34 @@ class Foreteller:
                 f"Dice is foretold by a model that lies in the bundle's folder ({FILE_NAME}).",
                 received=f"none for the weights of {bundle.identity}",
                 cure="Fit one on 20 labelled cases or more: medseg drift baseline CASES --labels "
-                "LABELS --model BUNDLE.",
+                "LABELS --model BUNDLE; or on the cases of its training: medseg drift calibrate "
+                "DATASET --model RUN.",
             )
         self.model, self._examiner = model, Examiner(bundle, device=device)
 
     def dice(self, volume: Volume) -> float:
         """The mean Dice that the mask of a case is expected to have, 0 to 1."""
-        return self.model.predict(evidence_of(self._examiner.examine(volume)))
+        opinions = self._examiner.ask(volume)
+        return foretold(self.model, self._examiner, opinions)
+
+
+def foretold(
+    model: QualityModel,
+    examiner: Examiner,
+    opinions: Opinions,
+    seen: Examination | None = None,
+) -> float:
+    """The mean Dice that a mask is expected to have, 0 to 1.
+
+    A model of single networks foretells the Dice of each network's own mask; the mean of these is
+    told of the mask that they make together, which is rarely worse.
+
+    Args:
+        model: That of the bundle.
+        examiner: Who asked.
+        opinions: Of all networks.
+        seen: The examination by all of them, where it is at hand.
+    """
+    if model.judges == "network":
+        return fmean(model.predict(evidence_of(one)) for one in examiner.alone(opinions))
+    return model.predict(evidence_of(seen or examiner.together(opinions)))

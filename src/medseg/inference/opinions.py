@@ -13,7 +13,7 @@ Benchmarking of Failure Detection Methods in Medical Image Segmentation, Med. Im
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -77,6 +77,25 @@ class Examination:
     embedding: FloatArray
 
 
+@dataclass(frozen=True, eq=False)
+class Opinions:
+    """What each network says about one case, kept until it was compared.
+
+    Attributes:
+        volume: The case, on its own grid.
+        plain: Classes and their weights on the networks' grid, of each network that was asked.
+        mirrored: The same of the mirrored image; none without mirrors.
+        appearance: What the image looks like.
+        embedding: What the encoder makes of it, shape (E,).
+    """
+
+    volume: Volume
+    plain: Sequence[TopClasses]
+    mirrored: Sequence[TopClasses]
+    appearance: dict[str, float]
+    embedding: FloatArray
+
+
 class Examiner:
     """The first configuration of a bundle, ready to look at cases closely.
 
@@ -108,7 +127,7 @@ class Examiner:
         return bool(self._axes)
 
     def examine(self, volume: Volume) -> Examination:
-        """Look at one case.
+        """Look at one case; what its networks say together counts.
 
         Args:
             volume: The case as it was read, on any grid.
@@ -117,17 +136,49 @@ class Examiner:
             WrongInput: If the bundle was not made for such a case.
             DatasetError: If a voxel holds no finite number.
         """
+        return self.together(self.ask(volume))
+
+    def ask(self, volume: Volume, networks: Sequence[int] | None = None) -> Opinions:
+        """What networks say about one case.
+
+        Args:
+            volume: The case as it was read, on any grid.
+            networks: Numbers of those that are asked; None asks all.
+
+        Raises:
+            WrongInput: If the bundle was not made for such a case.
+            DatasetError: If a voxel holds no finite number.
+        """
         volume = fit_picture(volume, self.bundle.plan.channels)
         require_fitting(volume, self._plan)
         case = self._configured.prepared(volume)
-        plain = [self._swept(case, engine) for engine in self._configured.engines]
+        every = self._configured.engines
+        engines = every if networks is None else [every[n] for n in networks]
+        plain = [self._swept(case, engine) for engine in engines]
         mirrored = []
         if self._axes:
-            engines = [_Mirrored(one, self._axes) for one in self._configured.engines]
-            mirrored = [self._swept(case, engine) for engine in engines]
-        together, label_map = self._mask(plain, volume)
+            mirrored = [self._swept(case, _Mirrored(engine, self._axes)) for engine in engines]
+        return Opinions(volume, plain, mirrored, appearance(case), self._encoder.embed(case))
+
+    def alone(self, opinions: Opinions) -> tuple[Examination, ...]:
+        """An examination by each of the networks that were asked, as if there was no other."""
+        return tuple(
+            self.together(
+                replace(
+                    opinions,
+                    plain=opinions.plain[n : n + 1],
+                    mirrored=opinions.mirrored[n : n + 1],
+                )
+            )
+            for n in range(len(opinions.plain))
+        )
+
+    def together(self, opinions: Opinions) -> Examination:
+        """The examination by all networks that were asked."""
+        plain, mirrored = opinions.plain, opinions.mirrored
+        counted, label_map = self._mask(plain, opinions.volume)
         expectation = self._configured.expectation()
-        for top in together:
+        for top in counted:
             expectation.add(top)
         quality = estimate_quality(
             [expectation],
@@ -154,8 +205,8 @@ class Examiner:
             mirror_dice=agreement(list(zip(masks, turned, strict=True)), labels)
             if turned
             else None,
-            appearance=appearance(case),
-            embedding=self._encoder.embed(case),
+            appearance=opinions.appearance,
+            embedding=opinions.embedding,
         )
 
     def _swept(self, case: Preprocessed, engine: Engine) -> TopClasses:

@@ -2,15 +2,17 @@
 
 The expected Dice of `quality` orders cases, and may be wrong by a constant. Here several signs
 are put together: what the networks expect, how far they agree with each other and with mirrored
-images, doubt, stray parts, volumes and how strange the image is. A linear model of these gives an
-order, and an isotonic regression turns the order into a Dice; both are fitted on cases that no
-network has learned from and on corrupted copies of them.
+images, doubt, stray parts, volumes and how strange the image is. A ridge regression of the logit of
+Dice on these gives a level, and an isotonic regression of Dice on levels that were told out of fold
+calibrates it. Both are fitted on cases that no judging network has learned from and on corrupted
+copies of them.
 
 Source: isotonic regression through scipy (pool adjacent violators), for calibration as in Zadrozny
-and Elkan, KDD 2002.
+and Elkan, KDD 2002, here with steps of many masks: with a step for each mask it told Dice worse
+than without (docs/benchmarks.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,13 +26,16 @@ from medseg.errors import CorruptBundle
 from medseg.files import write_text
 from medseg.inference.opinions import Examination
 from medseg.specs import FROZEN
-from medseg.types import FloatArray
+from medseg.types import FloatArray, IntArray
 
 FILE_NAME = "quality.json"
 """Lies in the folder of the bundle."""
 
 RIDGE = 1.0
 """Penalty on the weights of standardised signs, in masks."""
+
+STEP_MASKS = 100
+"""Masks that each step of the isotonic regression stands for: steps of few fit their noise."""
 
 FOLDS = 5
 """Parts of the cases, each foretold by a model of the others, that tell the error of the model."""
@@ -40,6 +45,8 @@ _EDGE = 0.005
 
 _LARGEST_Z = 6.0
 _SMALLEST_ML = 1e-3
+
+Judges = Literal["ensemble", "network"]
 
 Spreads = dict[str, tuple[float, float]]
 """Mean and deviation by name."""
@@ -85,8 +92,10 @@ class QualityModel(BaseModel):
         means: Of each sign where the model was fitted.
         deviations: Of each sign.
         weights: Of each standardised sign.
-        order: Values of the linear model at the steps of the isotonic regression, rising.
+        offset: What is added to the weighted signs; the sum is the logit of the level.
+        order: Levels at the steps of the isotonic regression, rising.
         dice: Dice at these steps, not falling.
+        span: Smallest and largest Dice that it tells: those of the masks that it was fitted on.
         volumes_ml: For each label, mean and deviation of the logarithm of its volume in ml.
         appearance: For each number of `appearance`, mean and deviation.
         masks: Masks that it was fitted on.
@@ -94,34 +103,45 @@ class QualityModel(BaseModel):
         error: Mean absolute error on the masks, each foretold by a model that had seen neither its
             case nor a copy of it.
         correlation: Spearman's, likewise.
+        judges: Whose masks it was fitted on: those of all networks together, on cases that none has
+            learned from; or those of single networks, on the cases that each has not learned from.
     """
 
     model_config = FROZEN
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     weights_sha256: str
     signs: tuple[str, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...]
     weights: tuple[float, ...]
+    offset: float
     order: tuple[float, ...]
     dice: tuple[float, ...]
+    span: tuple[float, float]
     volumes_ml: Spreads
     appearance: Spreads
     masks: int
     cases: int
     error: float
     correlation: float
+    judges: Judges = "ensemble"
 
     def predict(self, evidence: QualityEvidence) -> float:
         """The Dice that a mask is expected to have, 0 to 1; 0 of one without any structure."""
         if not any(evidence.volumes_ml.values()):
             return 0.0
+        level = self.level(evidence)
+        order = np.array(self.order)
+        told = level + np.interp(level, order, np.array(self.dice) - order)
+        return float(np.clip(told, *self.span))
+
+    def level(self, evidence: QualityEvidence) -> float:
+        """What the regression says before it is calibrated, between 0 and 1."""
         found = signs_of(evidence, self.volumes_ml, self.appearance)
         row = np.array([found[name] for name in self.signs])
         standard = _standardised(row, np.array(self.means), np.array(self.deviations))
-        level = float(standard @ np.array(self.weights))
-        return float(np.interp(level, self.order, self.dice))
+        return float(1 / (1 + np.exp(-self.offset - standard @ np.array(self.weights))))
 
 
 def evidence_of(seen: Examination) -> QualityEvidence:
@@ -140,27 +160,27 @@ def evidence_of(seen: Examination) -> QualityEvidence:
     return QualityEvidence(found, seen.volumes_ml, seen.appearance)
 
 
-def fit_quality_model(masks: Sequence[JudgedMask], *, weights_sha256: str) -> QualityModel:
+def fit_quality_model(
+    masks: Sequence[JudgedMask], *, weights_sha256: str, judges: Judges = "ensemble"
+) -> QualityModel:
     """Fit a model, and tell its error by leaving out each fifth of the cases in turn.
 
     Args:
         masks: Of at least `FOLDS` cases that the networks have not learned from, each as it is and
             preferably with copies that were made worse; all with the same features.
         weights_sha256: Of the bundle.
+        judges: Whose masks they are.
     """
-    cases = sorted({mask.case for mask in masks})
-    fold = {case: n % FOLDS for n, case in enumerate(cases)}
     true = np.array([mask.dice for mask in masks])
-    foretold = np.empty(len(masks))
-    for left_out in range(FOLDS):
-        model = _fitted([m for m in masks if fold[m.case] != left_out], weights_sha256)
-        for n, mask in enumerate(masks):
-            if fold[mask.case] == left_out:
-                foretold[n] = model.predict(mask.evidence)
-    return _fitted(masks, weights_sha256).model_copy(
+    told = np.empty(len(masks))
+    for others, left_out in _fifths(masks):
+        model = _calibrated(others, weights_sha256)
+        told[left_out] = [model.predict(masks[n].evidence) for n in left_out]
+    return _calibrated(masks, weights_sha256).model_copy(
         update={
-            "error": float(np.abs(foretold - true).mean()),
-            "correlation": float(np.nan_to_num(spearmanr(foretold, true).statistic)),
+            "error": float(np.abs(told - true).mean()),
+            "correlation": float(np.nan_to_num(spearmanr(told, true).statistic)),
+            "judges": judges,
         }
     )
 
@@ -224,8 +244,46 @@ def read_quality_model(bundle: Bundle) -> QualityModel | None:
     return model if model.weights_sha256 == bundle.weights_sha256 else None
 
 
-def _fitted(masks: Sequence[JudgedMask], weights_sha256: str) -> QualityModel:
-    """Ridge regression of the logit of Dice on the signs, then isotonic regression of the Dice."""
+def _fifths(masks: Sequence[JudgedMask]) -> Iterator[tuple[list[JudgedMask], IntArray]]:
+    """The masks of all cases but a fifth, and where those of that fifth are."""
+    cases = sorted({mask.case for mask in masks})
+    fifth = {case: n % FOLDS for n, case in enumerate(cases)}
+    of_mask = np.array([fifth[mask.case] for mask in masks])
+    for n in range(min(FOLDS, len(cases))):
+        others = [mask for mask, one in zip(masks, of_mask, strict=True) if one != n]
+        yield others, np.flatnonzero(of_mask == n)
+
+
+def _calibrated(masks: Sequence[JudgedMask], weights_sha256: str) -> QualityModel:
+    """A regression, and an isotonic regression of Dice on what it says of cases left out.
+
+    The steps are shifted so that the mean over all masks is right.
+    """
+    levels = np.empty(len(masks))
+    for others, left_out in _fifths(masks):
+        model = _regression(others, weights_sha256)
+        levels[left_out] = [model.level(masks[n].evidence) for n in left_out]
+    true = np.array([mask.dice for mask in masks])
+    order, dice = _steps(levels, true)
+    model = _regression(masks, weights_sha256)
+    own = np.array([model.level(mask.evidence) for mask in masks])
+    dice += (true - own - np.interp(own, order, dice - order)).mean()
+    return model.model_copy(update={"order": tuple(order.tolist()), "dice": tuple(dice.tolist())})
+
+
+def _steps(levels: FloatArray, dice: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean level and Dice of each hundred of masks, made not to fall; equal levels are one step."""
+    rising = np.argsort(levels, kind="stable")
+    parts = np.array_split(rising, max(1, len(rising) // STEP_MASKS))
+    order, which, counts = np.unique(
+        np.array([levels[part].mean() for part in parts]), return_inverse=True, return_counts=True
+    )
+    means = np.bincount(which, [dice[part].mean() for part in parts]) / counts
+    return order, np.asarray(isotonic_regression(means, weights=counts).x)
+
+
+def _regression(masks: Sequence[JudgedMask], weights_sha256: str) -> QualityModel:
+    """Ridge regression of the logit of Dice on the signs; its levels are not calibrated."""
     plain = [mask.evidence for mask in masks if not mask.is_copy] or [m.evidence for m in masks]
     volumes_ml = _spreads(
         [{k: np.log(max(v, _SMALLEST_ML)) for k, v in one.volumes_ml.items()} for one in plain]
@@ -234,23 +292,22 @@ def _fitted(masks: Sequence[JudgedMask], weights_sha256: str) -> QualityModel:
     rows = [signs_of(mask.evidence, volumes_ml, appearance) for mask in masks]
     names = tuple(rows[0])
     signs = np.array([[row[name] for name in names] for row in rows])
-    dice = np.array([mask.dice for mask in masks])
     means, deviations = signs.mean(0), np.maximum(signs.std(0), 1e-9)
     standard = _standardised(signs, means, deviations)
+    dice = np.array([mask.dice for mask in masks])
     target = np.array([_logit(value) for value in dice])
     gram = standard.T @ standard + RIDGE * np.eye(len(names))
     weights = np.linalg.solve(gram, standard.T @ (target - target.mean()))
-    level = standard @ weights
-    order, which, count = np.unique(level, return_inverse=True, return_counts=True)
-    steps = isotonic_regression(np.bincount(which, dice) / count, weights=count).x
     return QualityModel(
         weights_sha256=weights_sha256,
         signs=names,
         means=tuple(map(float, means)),
         deviations=tuple(map(float, deviations)),
         weights=tuple(map(float, weights)),
-        order=tuple(map(float, order)),
-        dice=tuple(map(float, steps)),
+        offset=float(target.mean()),
+        order=(0.0,),
+        dice=(0.0,),
+        span=(float(dice.min()), float(dice.max())),
         volumes_ml=volumes_ml,
         appearance=appearance,
         masks=len(masks),
