@@ -23,11 +23,11 @@ COMMANDS = (
     "", "demo", "info", "convert", "convert-weights", "import-nnunet", "dataset import",
     "dataset check", "dataset split", "dataset fetch", "dataset export", "networks", "plan",
     "train", "predict", "stream", "export", "quantize", "distill", "bench", "drift baseline",
-    "drift calibrate", "drift check", "drift watch", "serve", "worker", "serve-key create", "serve-key list",
-    "serve-key revoke", "select", "version init", "version add", "version commit", "version list",
-    "version diff", "version checkout", "version remote", "version push", "version pull",
-    "version show", "loop run", "loop promote", "loop rollback", "loop history", "evaluate",
-    "compare", "view", "report",
+    "drift calibrate", "drift check", "drift watch", "serve", "worker", "serve-key create",
+    "serve-key list", "serve-key revoke", "select", "version init", "version add",
+    "version commit", "version list", "version diff", "version checkout", "version remote",
+    "version push", "version pull", "version show", "loop run", "loop promote",
+    "loop rollback", "loop history", "evaluate", "compare", "view", "report",
 )  # fmt: skip
 PLACE = "<!-- commands -->"
 LAYERS = re.compile(r"<!-- layers (\w+) -->")
