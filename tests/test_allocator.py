@@ -55,6 +55,23 @@ numpy.ones(60_000_000)
 """
 
 
+# Half a GB of address space, then a bound of less; and the room that is left, before and after.
+UNTOUCHED = """
+import numpy
+from medseg.allocator import LATER_BYTES, bounded_memory, resident_bytes, room_bytes
+space = numpy.empty(1 << 29, numpy.uint8)
+most = resident_bytes() + LATER_BYTES + (200 << 20)
+with bounded_memory(most):
+    before = room_bytes(most)
+    used = numpy.ones(100 << 20, numpy.uint8)
+    print("within")
+    after = room_bytes(most)
+    try: numpy.ones(150 << 20, numpy.uint8)
+    except MemoryError: print("refused")
+print(abs(before - (200 << 20)) < 16 << 20, abs(before - after - (100 << 20)) < 16 << 20)
+"""
+
+
 def run(code: str, *words: str) -> str:
     return subprocess.check_output([sys.executable, "-c", code, *words], text=True)
 
@@ -97,6 +114,12 @@ def test_elsewhere_no_bound_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not kept
 
 
+@needs_linux
+def test_what_was_asked_for_and_not_touched_is_not_held_against_a_bound() -> None:
+    told = run(UNTOUCHED).split()
+    assert told == ["within", "refused", "True", "True"]
+
+
 def test_a_bound_below_what_is_held_is_refused() -> None:
     words = "1 MiB, of which the program and the networks take"
     with pytest.raises(MemoryTooSmall, match=words), bounded_memory(1 << 20):
@@ -106,5 +129,8 @@ def test_a_bound_below_what_is_held_is_refused() -> None:
 def test_refused_memory_is_told_from_other_errors() -> None:
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("std::bad_alloc"))
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert is_out_of_memory(RuntimeError("could not execute a primitive"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a GRU"))
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
     assert not is_out_of_memory(ValueError("out of memory"))

@@ -26,8 +26,12 @@ KEPT_BYTES = 1 << 30
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD_BYTES = 256 << 20
-_BOUNDED_PAD_BYTES = 32 << 20
-"""The heap grows by less where each byte counts."""
+_BOUNDED_PAD_BYTES = 4 << 20
+"""The heap of each thread grows by less where each byte counts."""
+
+_REFUSALS = ("can't allocate memory", "out of memory", "bad_alloc", "start new thread")
+_REFUSALS_OF_ONEDNN = ("could not create a primitive", "could not execute a primitive")
+"""With nothing behind: what was asked for is known to be possible, and there was no room for it."""
 
 LATER_BYTES = 64 << 20
 """Of a bound, left for libraries that are loaded later: the kernel counts data only."""
@@ -62,11 +66,36 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def room_bytes(most_bytes: int) -> int:
+    """What this process may still take within a bound on its resident memory.
+
+    Where the kernel keeps a bound on its data, that counts too: data that were asked for and never
+    touched (stacks of threads, arenas of the heap) are part of it, and are not resident.
+
+    Args:
+        most_bytes: Resident memory of the process, libraries included.
+
+    Returns:
+        Bytes; below 0 if more is held already.
+    """
+    memory = psutil.Process().memory_info()
+    room = most_bytes - LATER_BYTES - memory.rss
+    if platform.system() == "Linux":
+        import resource  # is not there on Windows
+
+        allowed = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if allowed != resource.RLIM_INFINITY:
+            room = min(room, allowed - memory.data)
+    return int(room)
+
+
 @contextlib.contextmanager
 def bounded_memory(most_bytes: int) -> Iterator[bool]:
     """In this block the process never holds more: the kernel refuses what would be too much.
 
-    A refusal is a `MemoryError`, or torch's own error. Begin it when all libraries are loaded.
+    A refusal is a `MemoryError`, or torch's own error. Begin it when all libraries are loaded: the
+    kernel counts what was asked for, and what they have asked for and not touched by then (buffers
+    of OpenBLAS for each core, stacks of threads) is not held against the bound.
 
     Args:
         most_bytes: Resident memory of the process, libraries included.
@@ -93,7 +122,8 @@ def bounded_memory(most_bytes: int) -> Iterator[bool]:
     if _settled([(_M_TOP_PAD, _BOUNDED_PAD_BYTES)]):
         release_freed_memory()  # what the heap has grown by ahead of its use counts too
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    allowed = most_bytes - memory.shared - LATER_BYTES
+    untouched = max(0, memory.data - (memory.rss - memory.shared))
+    allowed = most_bytes - memory.shared - LATER_BYTES + untouched
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, before[1]))
     try:
         yield True
@@ -105,9 +135,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was refused, on a CPU or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error)
-        for words in ("can't allocate memory", "out of memory", "bad_alloc", "start new thread")
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        any(words in said for words in _REFUSALS) or said.endswith(_REFUSALS_OF_ONEDNN)
     )
 
 

@@ -117,16 +117,36 @@ def test_a_bound_changes_no_mask(monkeypatch):
     np.testing.assert_array_equal(found, expected)
 
 
-# A prediction by the command, and the most that its process held.
+# A prediction by the command, and the most that its process held: VmHWM, since what `getrusage`
+# tells begins with the memory of whoever started the process.
 RUN = """
-import resource, sys
+import re, sys
 from medseg.cli.app import main
 sys.argv = ["medseg", *sys.argv[1:]]
 try: main()
 except SystemExit as end: code = end.code
-sys.stderr.write(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}")
+most = re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1]
+sys.stderr.write(f"peak {int(most) // 1024}")
 sys.exit(code)
 """
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.system() != "Linux", reason="the kernel keeps bounds on Linux only")
+def test_between_too_little_and_enough_no_bound_ends_in_anything_but_a_mask_or_a_sentence(tmp_path):
+    bundle = save_bundle(make_bundle(make_plan(values=tuple(range(1, 8)))), tmp_path / "bundle")
+    scan = tmp_path / "scan.nii.gz"
+    write_volume(make_volume((100, 100, 160)), scan)
+    ends = {}
+    for most in range(450, 1001, 50):
+        words = ["predict", scan, "--model", bundle.folder, "--out", tmp_path / str(most)]
+        command = [sys.executable, "-c", RUN, *map(str, [*words, "--memory", f"{most}m"])]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0 or "memory-too-small" in run.stderr, run.stderr
+        assert int(run.stderr.rsplit("peak ", 1)[1]) <= most
+        ends[most] = run.returncode
+    assert sorted(ends.values(), reverse=True) == list(ends.values())  # enough stays enough
+    assert set(ends.values()) == {0, 1}
 
 
 @pytest.mark.slow

@@ -12,6 +12,9 @@ from medseg.types import AnyArray, Mask
 SMALLEST_STD = 1e-8
 """A channel that varies less is constant: it is centred and not scaled."""
 
+_VALUES_AT_ONCE = 1 << 20
+"""Whose squares are held at the same time."""
+
 
 class ZScore(BaseModel):
     """Each case and channel gets mean 0 and standard deviation 1 (MR, PET, grey pictures).
@@ -110,7 +113,12 @@ def _standard(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Mean 0 and standard deviation 1; sums in float64, since intensities may reach millions."""
     mean = values.mean(dtype=np.float64)
     values -= np.float32(mean)
-    std = float(np.sqrt(np.square(values).mean(dtype=np.float64)))
+    flat = values.reshape(-1)
+    squares = sum(
+        float(np.square(flat[start : start + _VALUES_AT_ONCE]).sum(dtype=np.float64))
+        for start in range(0, flat.size, _VALUES_AT_ONCE)
+    )
+    std = float(np.sqrt(squares / flat.size))
     if std > SMALLEST_STD * max(1.0, abs(float(mean))):
         values /= np.float32(std)
     else:

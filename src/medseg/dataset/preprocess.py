@@ -85,12 +85,11 @@ def preprocess(volume: Volume, label_map: LabelMap | None, plan: Plan) -> Prepro
         start, size = bounding_box(nonzero)
         volume, nonzero = crop_volume(volume, start, size), cut(nonzero, start, size)
         label_map = None if label_map is None else crop_label_map(label_map, start, size)
-    image = np.stack(
-        [
-            normalise(channel, how, nonzero)
-            for channel, how in zip(volume.array, plan.normalisations, strict=True)
-        ]
-    )
+    channels = [
+        normalise(channel, how, nonzero)
+        for channel, how in zip(volume.array, plan.normalisations, strict=True)
+    ]
+    image = np.stack(channels) if channels[1:] else channels[0][np.newaxis]  # no second copy
     target = network_grid(volume.geometry, plan)
     labels = None
     if label_map is not None:

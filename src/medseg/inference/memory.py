@@ -13,11 +13,10 @@ from math import prod
 from typing import NamedTuple
 
 from medseg.allocator import (
-    LATER_BYTES,
     bounded_memory,
     is_out_of_memory,
     release_freed_memory,
-    resident_bytes,
+    room_bytes,
 )
 from medseg.dataset.cost import feature_values
 from medseg.dataset.plan import Plan
@@ -74,8 +73,7 @@ def passages_within(
     """
     release_freed_memory()
     sweeps = [load.sweep for load in loads]
-    free = most_bytes - LATER_BYTES - WORKING_BYTES - resident_bytes()
-    free -= BYTES_OF_A_MASK * prod(target.grid_size)
+    free = room_bytes(most_bytes) - WORKING_BYTES - BYTES_OF_A_MASK * prod(target.grid_size)
     for_slots = max(0, min(SLOT_BYTES, free // 4, free - max(x.window_bytes for x in loads)))
     chosen = wholes(sweeps) if held_whole else passages(sweeps, target, slot_bytes=for_slots)
     slots = sum(s.held_bytes(p) for s, p in zip(sweeps, chosen, strict=True))
