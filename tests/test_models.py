@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from medseg.bundle import builtin_bundles, load_bundle
+from medseg.continual.corruptions import corrupted
 from medseg.inference.predict import Predictor
+from medseg.inference.quality_model import read_quality_model
 from medseg.metrics.case import score_case
 from medseg.volume.dicom import read_series
 from medseg.volume.io import read_label_map, read_volume
@@ -36,6 +38,28 @@ def test_the_card_says_what_was_measured(name: str) -> None:
     card = (bundle.folder / "model_card.md").read_text()
     for label, dice in bundle.metrics["dice"].items():
         assert f"| {label} | {dice:.4f} |" in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dice_is_foretold_and_the_card_says_how_well(name: str) -> None:
+    bundle = load_bundle(name)
+    model = read_quality_model(bundle)
+    assert model is not None
+    assert bundle.folder is not None
+    card = " ".join((bundle.folder / "model_card.md").read_text().split())
+    assert f"mean error is {model.error:.3f} and its rank correlation" in card
+    assert f"true Dice {model.correlation:.2f}" in card
+    assert f"{model.masks} masks of the {model.cases} cases" in card
+
+
+@pytest.mark.data
+def test_a_failed_mask_is_told_from_a_good_one(data_root: Path) -> None:
+    predictor = Predictor(load_bundle("hippocampus-mr"), foretell=True)
+    good = read_volume(data_root / "Task04_Hippocampus" / "imagesTr" / "hippocampus_001.nii.gz")
+    bad = corrupted(good, None, "blur", strength=1.6, seed=0)[0]
+    told = [predictor.predict(one).quality.predicted_dice for one in (good, bad)]
+    assert told[0] > 0.85
+    assert told[1] < told[0] - 0.15
 
 
 @pytest.mark.data
