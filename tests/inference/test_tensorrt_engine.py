@@ -79,6 +79,12 @@ class Parser:
 
 
 @pytest.fixture
+def exported():
+    """A network as ONNX, exported before torch believes that there is a card."""
+    return graph().SerializeToString()
+
+
+@pytest.fixture
 def trt(monkeypatch):
     """A module that looks like TensorRT 10, and a device that is the CPU."""
     seen = {}
@@ -134,8 +140,8 @@ def test_a_large_batch_is_cut(trt, tmp_path):
     assert len(engine.run(np.zeros((MOST_PATCHES + 3, *PATCH), np.float32))) == MOST_PATCHES + 3
 
 
-def test_a_plan_is_built_for_any_batch_in_the_types_of_the_file(trt, tmp_path):
-    (tmp_path / "0.onnx").write_bytes(graph().SerializeToString())
+def test_a_plan_is_built_for_any_batch_in_the_types_of_the_file(exported, trt, tmp_path):
+    (tmp_path / "0.onnx").write_bytes(exported)
     assert build_plan(tmp_path / "0.onnx", PATCH) == PLAN
     name, least, usual, most = trt["shapes"]
     assert (name, least, usual, most) == ("image", (1, *PATCH), (1, *PATCH), (16, *PATCH))

@@ -10,7 +10,7 @@ from medseg.bundle import Bundle, Configuration
 from medseg.dataset.description import DatasetDescription, fit_picture, read_case
 from medseg.errors import WrongInput
 from medseg.inference.configured import Configured, shown
-from medseg.inference.predict import require_fitting
+from medseg.inference.fitting import require_fitting
 from medseg.inference.window import cut
 from medseg.progress import SILENT, Progress
 from medseg.transforms.masks import mask_channels

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from medseg.inference.evidence import probabilities
 from medseg.space.painting import paint
 from medseg.space.votes import TopClasses, vote_together
@@ -9,6 +11,7 @@ from medseg.types import IntArray
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Labels
 from medseg.volume.regions import Regions, painted_classes
+from medseg.volume.volume import LabelMap, Volume
 
 
 def elected(
@@ -33,3 +36,28 @@ def elected(
     if regions:
         return paint(tops, target, painted_classes(regions, labels))
     return vote_together(tops, target)
+
+
+def voted(
+    tops: Sequence[TopClasses], volume: Volume, labels: Labels, *, regions: Regions = ()
+) -> LabelMap:
+    """The mask that opinions elect together, or paint region by region, on the grid of the case.
+
+    Args:
+        tops: What each configuration says, on its own grid; each counts alike.
+        volume: The case.
+        labels: The structures; the n-th is class n + 1.
+        regions: What the networks find instead, if they do.
+    """
+    values = file_values(elected(tops, volume.geometry, labels, regions), labels)
+    return LabelMap(values, volume.geometry, labels, volume.source)
+
+
+def file_values(classes: IntArray, labels: Labels) -> IntArray:
+    """Class indices -> the values that files hold, in the smallest type."""
+    values = [0, *(label.value for label in labels)]
+    dtype = np.uint8 if values[-1] < 256 else np.uint16
+    if values == list(range(len(values))):
+        return classes.astype(dtype, copy=False)
+    table: IntArray = np.array(values, dtype)
+    return np.asarray(table[classes])

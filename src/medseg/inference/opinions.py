@@ -23,14 +23,14 @@ from medseg.dataset.description import fit_picture
 from medseg.dataset.preprocess import Preprocessed
 from medseg.inference.appearance import appearance
 from medseg.inference.configured import Configured, shown, slots_of
-from medseg.inference.elected import elected
+from medseg.inference.elected import elected, voted
 from medseg.inference.embedding import Encoder
 from medseg.inference.engine import Activation, Device, Engine, Part
 from medseg.inference.engines import TorchMaker
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.evidence import probabilities
+from medseg.inference.fitting import require_fitting
 from medseg.inference.postprocess import postprocessed
-from medseg.inference.predict import require_fitting, voted
 from medseg.inference.quality import Quality, component_sizes, estimate_quality
 from medseg.inference.window import sweep
 from medseg.space.votes import TopClasses

@@ -3,24 +3,19 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
-
-import numpy as np
-import psutil
 
 from medseg.allocator import is_out_of_memory
 from medseg.bundle import Bundle
 from medseg.dataset.description import fit_picture
-from medseg.dataset.plan import Plan
-from medseg.dataset.preprocess import Preprocessed, network_grid
-from medseg.errors import WrongInput
+from medseg.dataset.preprocess import Preprocessed
 from medseg.inference.assembly import assemble
 from medseg.inference.attention import AttentionMaps, gates_of, sweep_attention
-from medseg.inference.configured import Configured, air_of, shown, slots_of
-from medseg.inference.elected import elected
+from medseg.inference.configured import Configured, air_of, shown
+from medseg.inference.elected import elected, file_values
 from medseg.inference.engine import Device
 from medseg.inference.engines import EngineMaker, EngineName, Wanted, choose_engines
+from medseg.inference.fitting import require_fitting, require_room
 from medseg.inference.memory import Load, described, passages_within, within
 from medseg.inference.passage import Passage, passages, wholes
 from medseg.inference.postprocess import postprocessed
@@ -30,15 +25,10 @@ from medseg.progress import SILENT, Progress
 from medseg.space.votes import TopClasses
 from medseg.types import IntArray
 from medseg.volume.geometry import Geometry
-from medseg.volume.labels import Labels
-from medseg.volume.regions import Regions
 from medseg.volume.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
     from medseg.inference.sequence import FrameMask
-
-_MODALITIES = {"MRI": "MR", "PET": "PT"}
-"""Other words for DICOM's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +225,7 @@ class Predictor:
         def elect(tops: Sequence[TopClasses], part: Geometry) -> IntArray:
             if is_apart:
                 tops = [as_nnunet_returns(tops[0], plan, part)]
-            return _values(elected(tops, part, labels, regions), labels)
+            return file_values(elected(tops, part, labels, regions), labels)
 
         return assemble(streams, target, elect), expectations
 
@@ -269,93 +259,3 @@ class Predictor:
             progress=progress,
         )
         return AttentionMaps(self.gate_names, maps, case.geometry, case.original)
-
-
-def voted(
-    tops: Sequence[TopClasses], volume: Volume, labels: Labels, *, regions: Regions = ()
-) -> LabelMap:
-    """The mask that opinions elect together, or paint region by region, on the grid of the case.
-
-    Args:
-        tops: What each configuration says, on its own grid; each counts alike.
-        volume: The case.
-        labels: The structures; the n-th is class n + 1.
-        regions: What the networks find instead, if they do.
-    """
-    values = _values(elected(tops, volume.geometry, labels, regions), labels)
-    return LabelMap(values, volume.geometry, labels, volume.source)
-
-
-def require_fitting(volume: Volume, plan: Plan) -> None:
-    """Pass if a bundle of this plan was made for such a case.
-
-    Raises:
-        WrongInput: If channels, modality or dimensions differ.
-    """
-    wanted = ", ".join(f"{c.name} ({c.modality})" if c.modality else c.name for c in plan.channels)
-    channels = volume.array.shape[0]
-    if channels != len(plan.channels):
-        raise WrongInput(
-            f"This bundle takes {len(plan.channels)} channel(s): {wanted}.",
-            received=f"{channels} channel(s)",
-            cure="Give one file for each channel, named CASE_0000, CASE_0001 and so on.",
-        )
-    given = _modality(volume.source.modality)
-    known = {_modality(c.modality) for c in plan.channels}
-    if given and all(known) and given not in known:
-        raise WrongInput(
-            f"This bundle was made for {wanted}.",
-            received=f"a {given} image",
-            cure="Choose a bundle that was trained on this modality.",
-        )
-    if plan.config != "2d" and volume.geometry.is_2d:
-        raise WrongInput(
-            "This bundle was made for volumes.",
-            received="a single slice",
-            cure="Give it the whole series, or choose a 2D bundle.",
-        )
-
-
-def require_room(geometry: Geometry, plan: Plan, *, maps: int = 0) -> None:
-    """Pass if a case fits into this machine's memory at the bundle's spacing.
-
-    A header that gives metres for millimetres would otherwise end the process without a word.
-
-    Args:
-        geometry: Where the case lies.
-        plan: What it is brought to.
-        maps: Attention maps that are kept beside the classes.
-
-    Raises:
-        WrongInput: If it does not fit.
-    """
-    grid = network_grid(geometry.reordered(*geometry.steps_to(plan.orientation_of(geometry))), plan)
-    voxels = prod(grid.grid_size)
-    needed = voxels * (
-        8 * (len(plan.channels) + (plan.mask_channels > 0))
-        + 6 * min(plan.network.classes, slots_of(plan))
-        + 4 * maps
-    )
-    memory = psutil.virtual_memory().total
-    if needed > memory:
-        spacing = " x ".join(f"{mm:.3g}" for mm in geometry.spacing_mm)
-        raise WrongInput(
-            "At the spacing of the bundle a case must fit into memory.",
-            received=f"voxels of {spacing} mm, which become {' x '.join(map(str, grid.grid_size))} "
-            f"and need {needed / 2**30:.0f} of {memory / 2**30:.0f} GiB",
-            cure="Check the spacing in the file's header, or crop the case.",
-        )
-
-
-def _modality(word: str) -> str:
-    return _MODALITIES.get(word.upper(), word.upper())
-
-
-def _values(classes: IntArray, labels: Labels) -> IntArray:
-    """Class indices -> the values that files hold, in the smallest type."""
-    values = [0, *(label.value for label in labels)]
-    dtype = np.uint8 if values[-1] < 256 else np.uint16
-    if values == list(range(len(values))):
-        return classes.astype(dtype, copy=False)
-    table: IntArray = np.array(values, dtype)
-    return np.asarray(table[classes])

@@ -8,10 +8,12 @@ import numpy as np
 from medseg.dataset.description import Channel, fit_picture
 from medseg.dataset.preprocess import Preprocessed
 from medseg.errors import WrongInput
+from medseg.inference.elected import voted
+from medseg.inference.fitting import require_fitting
 from medseg.inference.frame_kernels import to_luma
 from medseg.inference.pipeline import IN_FLIGHT, Pipeline, Stage
 from medseg.inference.postprocess import postprocessed
-from medseg.inference.predict import Predictor, require_fitting, voted
+from medseg.inference.predict import Predictor
 from medseg.inference.return_nnunet import as_nnunet_returns
 from medseg.space.votes import TopClasses
 from medseg.volume.volume import LabelMap, Volume

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from medseg.dataset.description import DatasetDescription, read_case, read_case_label
 from medseg.dataset.plan import Plan
 from medseg.dataset.store import Store
+from medseg.inference.elected import voted
 from medseg.inference.evidence import probabilities
-from medseg.inference.predict import Predictor, voted
+from medseg.inference.predict import Predictor
 from medseg.progress import SILENT, Progress
 from medseg.space.votes import TopClasses
 from medseg.specs.postprocess import PostprocessSpec
