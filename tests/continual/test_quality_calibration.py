@@ -41,6 +41,9 @@ def test_every_case_counts_with_its_copies(tmp_path, examiner):
 def test_too_few_cases_are_refused(tmp_path, examiner):
     with pytest.raises(DriftError, match=r"at least 20 labelled cases\. Received: 3"):
         calibrate_quality(examiner, labelled(tmp_path, 3))
+    single = [LabelledCase("a", lambda: None, network=0)]
+    with pytest.raises(DriftError, match=r"Received: 1\. Train with --folds all"):
+        calibrate_quality(examiner, single)
 
 
 def test_each_case_is_judged_by_the_network_that_has_not_learned_from_it(tmp_path, examiner):

@@ -73,13 +73,15 @@ def calibrate_quality(
     Raises:
         DriftError: If there are too few cases, or they are those of a cascade's cross-validation.
     """
+    judges = judges_of(cases)
     if len(cases) < FEWEST_CASES:
         raise DriftError(
             f"Dice is foretold by a model of at least {FEWEST_CASES} labelled cases.",
             received=f"{len(cases)}",
-            cure="Add labelled cases that the bundle has not learned from.",
+            cure="Add labelled cases that the bundle has not learned from."
+            if judges == "ensemble"
+            else "Train with --folds all, which holds each case out once.",
         )
-    judges = judges_of(cases)
     if judges == "network" and examiner.bundle.configurations[0].first_stage is not None:
         raise DriftError(
             "Networks of a single stage are judged on the cases of their own cross-validation.",
