@@ -40,6 +40,8 @@ def test_what_is_no_finished_run_is_refused(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(DriftError, match=r"Give the folder that medseg train wrote"):
         networks_that_held_out(tmp_path)
+    with pytest.raises(DriftError, match=r"without a metrics\.json that says so"):
+        networks_that_held_out(write_metrics(tmp_path, folds=[{"fold": 1}]))
 
 
 def test_cases_that_were_learned_from_tell_nothing(tmp_path):

@@ -83,6 +83,12 @@ def test_a_cascade_has_no_network_that_is_new_to_its_cases(tmp_path, examiner):
         calibrate_quality(_Of(cascade), cases)
 
 
+def test_a_bundle_of_fewer_networks_is_refused(tmp_path, examiner):
+    cases = [replace(case, network=2) for case in labelled(tmp_path, 20)]
+    with pytest.raises(DriftError, match=r"a bundle of 2, and cases that another one"):
+        calibrate_quality(examiner, cases)
+
+
 class _Of:
     """An examiner that nobody asks."""
 

@@ -1,6 +1,8 @@
 """`medseg drift calibrate`: a model that foretells Dice, from the cases of a cross-validation."""
 
+from collections.abc import Iterable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -47,9 +49,8 @@ def calibrate(
         bundle = load_bundle(RunFolder(model).bundle)
         described = open_dataset(dataset, progress=console.progress)
         cases = _labelled(described, network_of)
-        kept = JudgedMasks(
-            model / "judged_masks.jsonl", f"{bundle.weights_sha256} {described.name}"
-        )
+        stamp = f"{bundle.weights_sha256} {_files(described, network_of)}"
+        kept = JudgedMasks(model / "judged_masks.jsonl", stamp)
         fitted = calibrate_quality(
             Examiner(bundle, device=device), cases, seed=seed, kept=kept, progress=console.progress
         )
@@ -93,6 +94,27 @@ def _labelled(described: "DatasetDescription", network_of: dict[str, int]) -> "l
         LabelledCase(case, partial(_pair, described, case), network)
         for case, network in sorted(network_of.items())
     ]
+
+
+def _files(described: "DatasetDescription", cases: Iterable[str]) -> str:
+    """A digest of names, sizes and times of the files of cases: masks of other files are not used.
+
+    Raises:
+        MissingPath: If one of them is not there.
+    """
+    from medseg.errors import MissingPath
+
+    digest = sha256()
+    for one in map(described.case, sorted(cases)):
+        for path in (*one.images, *((one.label,) if one.label else ())):
+            try:
+                facts = path.stat()
+            except OSError as error:
+                raise MissingPath(
+                    "The files of a data set lie where it says.", received=f"none at {path}"
+                ) from error
+            digest.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def _pair(described: "DatasetDescription", case: str) -> "tuple[Volume, LabelMap]":

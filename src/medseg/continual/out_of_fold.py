@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from medseg.errors import DriftError
 from medseg.training.outcome import HELD_OUT
@@ -30,6 +30,12 @@ class _Metrics(BaseModel):
     measured_on: str
     cases: tuple[_Case, ...]
     folds: tuple[_Fold, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Metrics":
+        if not {one.fold for one in self.cases} <= {one.fold for one in self.folds}:
+            raise ValueError("a case was held out by one of the folds")
+        return self
 
 
 def networks_that_held_out(run: Path) -> dict[str, int]:

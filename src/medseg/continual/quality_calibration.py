@@ -71,7 +71,8 @@ def calibrate_quality(
         progress: Told after each case.
 
     Raises:
-        DriftError: If there are too few cases, or they are those of a cascade's cross-validation.
+        DriftError: If there are too few cases, or they are those of a cascade's cross-validation or
+            of a bundle of more networks.
     """
     judges = judges_of(cases)
     if len(cases) < FEWEST_CASES:
@@ -88,6 +89,12 @@ def calibrate_quality(
             received="a cascade, whose first stage has learned from all of them",
             cure="Use labelled cases that are new to it: medseg drift baseline CASES --labels "
             "LABELS --model BUNDLE.",
+        )
+    if any(case.network is not None and case.network >= examiner.members for case in cases):
+        raise DriftError(
+            "Each case is judged by a network of the bundle.",
+            received=f"a bundle of {examiner.members}, and cases that another one has not seen",
+            cure="Give the run with the bundle that it left.",
         )
     kept = kept or JudgedMasks()
     masks: list[JudgedMask] = []

@@ -128,7 +128,11 @@ def read_label_map(path: Path, labels: Labels | None = None) -> LabelMap:
     if labels is None:
         found = sorted(distinct_values(values) - {0})
         labels = tuple(Label(value=v, name=f"label_{v}") for v in found)
-    return LabelMap(values, geometry, labels, Source((path,), format_of(suffix)))
+    try:
+        return LabelMap(values, geometry, labels, Source((path,), format_of(suffix)))
+    except LabelError as error:
+        received = f"{error.received} in {path}"
+        raise LabelError(error.rule, received=received, cure=error.cure) from error
 
 
 def write_volume(volume: Volume, path: Path) -> None:
