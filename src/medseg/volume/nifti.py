@@ -14,16 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from isal import igzip, isal_zlib
-from nibabel.spatialimages import HeaderDataError
 
 from medseg.errors import InvalidGeometry, UnknownFormat, UnreadableFile
 from medseg.files import atomic_file
 from medseg.types import AnyArray, GridSize
 from medseg.volume.geometry import Geometry
+from medseg.volume.nifti_header import (
+    MAGIC,
+    NIFTI_1,
+    NIFTI_2,
+    affine_of,
+    packed_header,
+    parsed,
+    voxel_type,
+)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 2
@@ -33,12 +40,12 @@ _DAMAGED = (gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
 _LARGEST_INFLATION = 1032
 """No deflate stream grows by more: a header that asks for more is broken."""
 
-_HEADERS = {348: (nib.Nifti1Header, b"n+1\0"), 540: (nib.Nifti2Header, b"n+2\0")}
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 """By the lowest three bits of xyzt_units: metres and micrometres; all else is taken as mm."""
 
 _LARGEST_NIFTI1_AXIS = 32767
 _LARGEST_OFFSET = 1 << 40
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -170,18 +177,15 @@ def _broken(
 
 
 def _parse(stream: BinaryIO, path: Path) -> _Header:
-    block = stream.read(540)
-    size = next((n for n in _HEADERS if _starts_with(block, n)), 0)
-    kind, magic = _HEADERS.get(size, (None, b""))
-    if kind is None or len(block) < size:
+    header = parsed(stream.read(NIFTI_2))
+    if header is None:
         raise _broken(path, "it does not begin with a NIfTI header")
-    header = kind(block[:size], check=False)
-    if bytes(header["magic"])[:3] != magic[:3]:
+    size = int(header["sizeof_hdr"])
+    if bytes(header["magic"])[:3] != MAGIC[size]:
         raise _broken(path, f"its magic is {bytes(header['magic'])!r}")
-    try:
-        dtype = header.get_data_dtype()
-    except (HeaderDataError, KeyError) as error:
-        raise _broken(path, f"its data type is {int(header['datatype'])}") from error
+    dtype = voxel_type(header)
+    if dtype is None:
+        raise _broken(path, f"its data type is {int(header['datatype'])}")
     if dtype.kind == "c":
         raise UnknownFormat(
             f"{path} must hold real numbers.",
@@ -206,11 +210,7 @@ def _parse(stream: BinaryIO, path: Path) -> _Header:
     )
 
 
-def _starts_with(block: bytes, number: int) -> bool:
-    return block[:4] in (number.to_bytes(4, "little"), number.to_bytes(4, "big"))
-
-
-def _shape_of(header: Any, path: Path) -> tuple[int, int, int, int]:
+def _shape_of(header: np.void, path: Path) -> tuple[int, int, int, int]:
     dim = [int(n) for n in header["dim"]]
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
         raise _broken(path, f"its grid is {dim[: max(1, min(dim[0], 7)) + 1]}")
@@ -225,7 +225,7 @@ def _shape_of(header: Any, path: Path) -> tuple[int, int, int, int]:
     return axes[0], axes[1], axes[2], channels[0] if channels else 1
 
 
-def _scaling_of(header: Any) -> tuple[float, float]:
+def _scaling_of(header: np.void) -> tuple[float, float]:
     """Slope and intercept; a slope of 0 or none at all means: as stored."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or not np.isfinite(slope) or not np.isfinite(intercept):
@@ -233,12 +233,12 @@ def _scaling_of(header: Any) -> tuple[float, float]:
     return slope, intercept
 
 
-def _geometry_of(header: Any, grid_size: GridSize, path: Path) -> Geometry:
+def _geometry_of(header: np.void, grid_size: GridSize, path: Path) -> Geometry:
     if grid_size[2] == 1 and not header["pixdim"][3] > 0:
         header["pixdim"][3] = 1.0
     try:
-        affine = np.array(header.get_best_affine(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
+        affine = affine_of(header)
+    except ValueError as error:
         raise InvalidGeometry(
             f"{path} must say where its voxels lie.",
             received=str(error),
@@ -258,12 +258,12 @@ def _read_voxels(stream: BinaryIO, header: _Header, path: Path) -> npt.NDArray[A
     stream.seek(header.offset)
     buffer = np.empty(header.byte_count, dtype=np.uint8)
     rest = buffer.data
-    while len(rest):
-        count = stream.readinto(rest)  # type: ignore[attr-defined]
+    while len(rest):  # a stream that decompresses holds what is asked for twice: ask for little
+        count = stream.readinto(rest[:_READ_BYTES])  # type: ignore[attr-defined]
         if not count:
             raise _broken(path, "it ends before its last voxel")
         rest = rest[count:]
-    while stream.read(1 << 20):
+    while stream.read(_READ_BYTES):
         pass
     return buffer.view(header.dtype)
 
@@ -292,14 +292,11 @@ def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _make_header(voxels: AnyArray, geometry: Geometry) -> bytes:
     small = max(voxels.shape) <= _LARGEST_NIFTI1_AXIS
-    header = nib.Nifti1Header() if small else nib.Nifti2Header()
-    header.set_data_dtype(voxels.dtype)
-    header.set_data_shape(voxels.shape)
-    header.set_zooms((*geometry.spacing_mm, *(1.0,) * (voxels.ndim - 3)))
-    header.set_xyzt_units("mm")
-    if geometry.is_orthogonal:
-        header.set_qform(geometry.affine, code="scanner")
-    header.set_sform(geometry.affine, code="scanner")
-    header.set_slope_inter(1.0, 0.0)
-    header["vox_offset"] = header.single_vox_offset
-    return bytes(header.binaryblock) + bytes(4)
+    return packed_header(
+        voxels.dtype,
+        voxels.shape,
+        geometry.affine,
+        geometry.spacing_mm,
+        kind=NIFTI_1 if small else NIFTI_2,
+        has_qform=geometry.is_orthogonal,
+    )
