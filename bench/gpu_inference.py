@@ -39,9 +39,10 @@ from medseg.bundle import Bundle, Configuration, build_members, save_bundle
 from medseg.compression.export import ExportSettings, export
 from medseg.dataset.cost import gmacs
 from medseg.errors import MedsegError
-from medseg.inference.engine import Engine, Part, TorchEngine
+from medseg.inference.engine import Engine, Part
 from medseg.inference.engines import EngineMaker, TorchMaker, checked
 from medseg.inference.predict import Predictor
+from medseg.inference.torch_engine import TorchEngine
 from medseg.networks.network import Network
 from medseg.types import FloatArray, GridSize
 from medseg.volume.geometry import Geometry

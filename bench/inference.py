@@ -46,10 +46,10 @@ from medseg.compression.qdq import quantised, shared_inputs  # noqa: E402
 from medseg.compression.writers import write_network  # noqa: E402
 from medseg.dataset.cost import gmacs, parameter_count  # noqa: E402
 from medseg.dataset.importers import open_dataset  # noqa: E402
-from medseg.inference.engine import TorchEngine  # noqa: E402
 from medseg.inference.engines import open_engine  # noqa: E402
 from medseg.inference.exported import EngineKind, EnginePrecision  # noqa: E402
 from medseg.inference.machine import processor_name  # noqa: E402
+from medseg.inference.torch_engine import TorchEngine  # noqa: E402
 from medseg.networks import build  # noqa: E402
 from medseg.specs import PlainUNetSpec  # noqa: E402
 from medseg.types import FloatArray  # noqa: E402

@@ -17,8 +17,8 @@ FLOORS = {
     "space": 2,
     "dataset": 3,
     "transforms": 4, "networks": 4, "losses": 4,
-    "bundle": 5, "bundle_file": 5, "bundle_folder": 5, "card": 5, "models": 5,
-    "promoted": 5,
+    "bundle": 5, "bundle_file": 5, "bundle_folder": 5, "bundle_weights": 5,
+    "card": 5, "models": 5, "promoted": 5,
     "inference": 6, "weights": 6,
     "training": 7, "report": 7,
     "compression": 8, "continual": 8, "search": 8, "federated": 8,
@@ -27,6 +27,8 @@ FLOORS = {
 
 SAME_FLOOR = {("cli", "service"), ("files", "errors"), ("allocator", "errors"),
               ("bundle", "bundle_file"), ("bundle", "bundle_folder"),
+              ("bundle", "bundle_weights"), ("bundle_weights", "bundle_file"),
+              ("bundle_weights", "bundle_folder"),
               ("bundle_folder", "bundle_file"), ("bundle_folder", "promoted"),
               ("bundle", "card"), ("card", "bundle")}  # fmt: skip
 NEVER = {("transforms", "volume"), ("networks", "dataset"), ("networks", "volume"),
@@ -57,7 +59,7 @@ GATES = {
     "pynetdicom": ("service/",),
     "typer": ("cli/",),
     "rich": ("cli/",),
-    "nibabel": ("volume/", "compression/standalone.py"),
+    "nibabel": ("compression/standalone.py",),
     "av": ("volume/video.py",),
     "matplotlib": ("report/",),
     "plotly": ("report/",),

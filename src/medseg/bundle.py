@@ -7,7 +7,8 @@ A bundle is a folder:
   a cascade's first stage and of further configurations counted on
 * `model_card.md`: the same for people, with intended use and limits
 
-Nothing is pickled. Bundles in the box lie in `medseg/models/` and are found by name.
+Nothing is pickled. Torch is loaded once a network is built or a bundle saved, and not by one whose
+networks run in another engine. Bundles in the box lie in `medseg/models/` and are found by name.
 """
 
 import hashlib
@@ -15,13 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from medseg.bundle_file import (
     FORMAT_2,
@@ -35,19 +30,22 @@ from medseg.bundle_folder import (
     BUILTIN_FOLDER,
     DESCRIPTION_FILE,
     builtin_bundles,
-    corrupt_bundle,
     find_bundle,
     is_in_the_box,
     read_description,
 )
+from medseg.bundle_weights import WEIGHTS_FILE, packed, read_weights
 from medseg.card import model_card
 from medseg.dataset.plan import Plan
 from medseg.errors import BundleError, CorruptBundle
 from medseg.files import atomic_folder
-from medseg.networks.build import build
-from medseg.networks.network import Network
 from medseg.specs.postprocess import PostprocessSpec
 from medseg.volume.labels import Labels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medseg.networks.network import Network
 
 __all__ = [
     "BUILTIN_FOLDER",
@@ -63,7 +61,7 @@ __all__ = [
     "save_bundle",
 ]
 
-WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "model_card.md"
+CARD_FILE = "model_card.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +81,7 @@ class Configuration:
     """
 
     plan: Plan
-    members: tuple[Mapping[str, Tensor], ...]
+    members: "tuple[Mapping[str, Tensor], ...]"
     temperature: float = 1.0
     first_stage: "Configuration | None" = None
 
@@ -135,7 +133,7 @@ class Bundle:
 
     plan: Plan
     provenance: Provenance
-    members: tuple[Mapping[str, Tensor], ...]
+    members: "tuple[Mapping[str, Tensor], ...]"
     metrics: Mapping[str, Any] = field(default_factory=dict)
     volume_ranges_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     folder: Path | None = None
@@ -198,14 +196,7 @@ def save_bundle(bundle: Bundle, folder: Path, *, weights_dtype: WeightsDtype = "
     Raises:
         CannotWrite: If the folder cannot be written.
     """
-    dtype = getattr(torch, weights_dtype)
-    weights = save_tensors(
-        {
-            f"{n}.{name}": _stored(tensor, dtype)
-            for n, member in enumerate(m for one in bundle.stages for m in one.members)
-            for name, tensor in member.items()
-        }
-    )
+    weights = packed([m for one in bundle.stages for m in one.members], weights_dtype)
     saved = replace(bundle, folder=folder, weights_sha256=hashlib.sha256(weights).hexdigest())
     further = tuple(
         FurtherFile(
@@ -247,11 +238,10 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     """
     folder = find_bundle(name_or_path)
     description = read_description(folder)
-    weights = _read_weights(folder, description)
     described: tuple[BundleFile | FurtherFile, ...] = (description, *description.further)
     count = sum(one.members + (one.first_stage.members if one.first_stage else 0)
                 for one in described)  # fmt: skip
-    members = iter(_split_members(weights, count, folder))
+    members = iter(read_weights(folder, description, count))
     first, *further = (_configuration(one, members) for one in described)
     return Bundle(
         plan=description.plan,
@@ -268,7 +258,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     )
 
 
-def build_member(bundle: Bundle, n: int = 0) -> Network:
+def build_member(bundle: Bundle, n: int = 0) -> "Network":
     """The n-th network of the first configuration; see `build_members`.
 
     Raises:
@@ -277,7 +267,7 @@ def build_member(bundle: Bundle, n: int = 0) -> Network:
     return _built(bundle.plan, bundle.members[n])
 
 
-def build_members(configuration: Configuration) -> tuple[Network, ...]:
+def build_members(configuration: Configuration) -> "tuple[Network, ...]":
     """All networks with their weights, deployed for inference (eval mode, on the CPU).
 
     Raises:
@@ -293,7 +283,7 @@ def _described(first_stage: Configuration | None) -> FirstStageFile | None:
 
 
 def _configuration(
-    described: BundleFile | FurtherFile, members: Iterator[Mapping[str, Tensor]]
+    described: BundleFile | FurtherFile, members: "Iterator[Mapping[str, Tensor]]"
 ) -> Configuration:
     """A configuration with the next members, those of its first stage after its own."""
     own, before = tuple(islice(members, described.members)), described.first_stage
@@ -303,7 +293,9 @@ def _configuration(
     return Configuration(described.plan, own, described.temperature, first_stage)
 
 
-def _built(plan: Plan, weights: Mapping[str, Tensor]) -> Network:
+def _built(plan: Plan, weights: "Mapping[str, Tensor]") -> "Network":
+    from medseg.networks.build import build  # torch is slow to load
+
     network = build(plan.network)
     try:
         network.load_state_dict(dict(weights))
@@ -314,38 +306,3 @@ def _built(plan: Plan, weights: Mapping[str, Tensor]) -> Network:
             cure="Copy the bundle again from its source, or train it again.",
         ) from error
     return network.deployed()
-
-
-def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    kept = tensor.detach().cpu()
-    return (kept.to(dtype) if kept.is_floating_point() else kept).contiguous().clone()
-
-
-def _read_weights(folder: Path, description: BundleFile) -> dict[str, Tensor]:
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise corrupt_bundle(folder, f"no {WEIGHTS_FILE}")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != description.weights_sha256:
-        raise corrupt_bundle(
-            folder, f"{WEIGHTS_FILE} with another SHA-256 than {DESCRIPTION_FILE} says"
-        )
-    try:
-        return load_tensors(content)
-    except SafetensorError as error:
-        raise corrupt_bundle(folder, str(error)) from error
-
-
-def _split_members(
-    weights: Mapping[str, Tensor], count: int, folder: Path
-) -> tuple[dict[str, Tensor], ...]:
-    members: dict[str, dict[str, Tensor]] = {str(n): {} for n in range(count)}
-    for key in sorted(weights):
-        n, _, name = key.partition(".")
-        tensor = weights[key]
-        if n not in members:
-            raise corrupt_bundle(folder, f"weights {key!r} of none of its {count} networks")
-        if not bool(tensor.isfinite().all()):
-            raise corrupt_bundle(folder, f"weights {key!r} that are no finite numbers")
-        members[n][name] = tensor.float() if tensor.is_floating_point() else tensor
-    return tuple(members.values())

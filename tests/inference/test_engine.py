@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from medseg.errors import MissingDependency
-from medseg.inference import engine
-from medseg.inference.engine import Engine, TorchEngine, choose_device, faster_precision
+from medseg.inference import torch_engine
+from medseg.inference.engine import Engine
+from medseg.inference.torch_engine import TorchEngine, choose_device, faster_precision
 from medseg.networks import Network
 
 
@@ -72,7 +73,7 @@ def test_a_flipped_view_is_taken(module, batch):
 @pytest.mark.parametrize(("dims", "size"), [(3, (17, 6, 7)), (2, (17, 33))])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 0.05)])
 def test_parts_are_the_whole(monkeypatch, dims, size, precision, tolerance):
-    monkeypatch.setattr(engine, "PART_VALUES", 10_000)
+    monkeypatch.setattr(torch_engine, "PART_VALUES", 10_000)
     network = Small(dims, classes=30).eval()
     image = np.random.default_rng(0).normal(size=(2, 1, *size)).astype(np.float32)
     with torch.inference_mode():
@@ -89,7 +90,7 @@ def test_parts_are_the_whole(monkeypatch, dims, size, precision, tolerance):
 
 
 def test_features_are_computed_once_a_batch(monkeypatch, module, batch):
-    monkeypatch.setattr(engine, "PART_VALUES", 1)
+    monkeypatch.setattr(torch_engine, "PART_VALUES", 1)
     calls = []
     monkeypatch.setattr(module, "features", lambda x: calls.append(x) or module.body(x))
     parts = list(TorchEngine(module, device="cpu", precision="fp32").parts(batch))

@@ -100,7 +100,7 @@ def test_another_engine_or_number_of_threads_is_timed_again(saved, timed, monkey
     put(saved, precision="int8")
     assert names(choose_engines(saved)) == "openvino int8"
     before = len(timed)
-    monkeypatch.setattr(engines.torch, "get_num_threads", lambda: 77)
+    monkeypatch.setattr(engines, "threads", lambda: 77)
     choose_engines(saved)
     assert len(timed) > before
 

@@ -7,7 +7,6 @@ import pytest
 from small import make_volume
 
 from medseg.errors import MissingPath, NoDicom, UnknownFormat, UnreadableFile
-from medseg.inference import inputs
 from medseg.inference.inputs import find_inputs
 from medseg.volume.dicom import find_series, write_series
 from medseg.volume.io import write_volume
@@ -134,7 +133,7 @@ def test_a_broken_header_spoils_its_own_folder_only(tmp_path, monkeypatch):
             raise UnreadableFile("Files are whole.", received=str(bad))
         return find_series(folder)
 
-    monkeypatch.setattr(inputs, "find_series", find)
+    monkeypatch.setattr("medseg.volume.dicom.find_series", find)
     cases = {case.id: case for case in find_inputs([tmp_path / "study"])}
     assert set(cases) == {"good", "bad"}
     assert cases["good"].read().array.any()

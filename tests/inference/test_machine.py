@@ -1,6 +1,10 @@
 """What is known of the processor."""
 
 import platform
+import sys
+
+import pytest
+import torch
 
 from medseg.inference import machine
 from medseg.inference.machine import instructions, processor_name
@@ -39,3 +43,45 @@ def test_elsewhere_the_architecture_is_known(monkeypatch, tmp_path):
     name, found = described(monkeypatch, tmp_path, None)
     assert found == (platform.machine(),)
     assert name in (platform.processor(), platform.machine())
+
+
+@pytest.fixture
+def without_torch(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(machine, "_most_threads", None)
+
+
+def test_threads_are_those_of_torch_where_it_is_loaded():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert machine.threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_without_torch_are_cores_or_what_is_allowed(without_torch, monkeypatch):
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: None if logical else 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    assert machine.threads() == 8
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert machine.threads() == 2
+    machine.limit_threads(1)
+    assert machine.threads() == 1
+
+
+def test_threads_where_nothing_is_known(without_torch, monkeypatch):
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: None)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(), raising=False)
+    assert machine.threads() == 1
+
+
+def test_torch_is_asked_for_a_card_only_where_one_may_be(monkeypatch, tmp_path):
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr(machine, "_CARDS", (str(tmp_path / "card"),))
+    assert not machine.may_have_card()
+    (tmp_path / "card").touch()
+    assert machine.may_have_card()
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    monkeypatch.setattr(machine, "_CARDS", ())
+    assert machine.may_have_card()

@@ -2,7 +2,7 @@
 
 from engine_contract import EngineContract, network
 
-from medseg.inference.engine import TorchEngine
+from medseg.inference.torch_engine import TorchEngine
 
 
 class TestTorch(EngineContract):

@@ -32,6 +32,7 @@ from medseg.cli import (
     version,
     view,
 )
+from medseg.cli.processes import openmp_threads
 
 app = typer.Typer(
     name="medseg",
@@ -90,4 +91,9 @@ app.command("report")(report.report)
 
 def main() -> None:
     """Run the command line."""
+    number = openmp_threads()
+    if number:
+        from medseg.inference.machine import limit_threads
+
+        limit_threads(number)
     app()

@@ -32,7 +32,7 @@ PrecisionName = Annotated[
 ]
 MostMemory = Annotated[
     str | None,
-    typer.Option(help="Take at most so much memory: 4G, 800M. The program itself needs 0.5G."),
+    typer.Option(help="Take at most so much memory: 4G, 800M. The program itself needs 0.4G."),
 ]
 
 

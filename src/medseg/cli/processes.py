@@ -1,4 +1,4 @@
-"""Which of several processes this is, as torchrun says it in the environment."""
+"""What the environment says: which of several processes this is, and how many threads it gets."""
 
 import os
 from collections.abc import Mapping
@@ -25,3 +25,12 @@ def torchrun_place(environment: Mapping[str, str] = os.environ) -> "Place | None
         port=int(environment["MASTER_PORT"]),
         is_hosted=environment.get("TORCHELASTIC_USE_AGENT_STORE", "") == "True",
     )
+
+
+def openmp_threads(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many threads OpenMP's programs are to take; None if nobody says so.
+
+    Source: OpenMP 5.2, 21.1.2 OMP_NUM_THREADS: of a list the first number counts.
+    """
+    first = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None

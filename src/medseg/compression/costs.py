@@ -13,7 +13,8 @@ import torch
 from pydantic import BaseModel
 
 from medseg.allocator import keep_freed_memory
-from medseg.bundle import WEIGHTS_FILE, Bundle, load_bundle
+from medseg.bundle import Bundle, load_bundle
+from medseg.bundle_weights import WEIGHTS_FILE
 from medseg.compression.standings import model_patch_ms
 from medseg.dataset.plan import Plan
 from medseg.dataset.preprocess import network_grid

@@ -27,7 +27,7 @@ from medseg.dataset.description import DatasetDescription
 from medseg.errors import EngineDiffers, NoEngine
 from medseg.files import atomic_folder
 from medseg.inference import onnx_engine, tensorrt_engine
-from medseg.inference.engine import Engine, TorchEngine
+from medseg.inference.engine import Engine
 from medseg.inference.engines import (
     FolderMaker,
     activation_of,
@@ -52,6 +52,7 @@ from medseg.inference.exported import (
 )
 from medseg.inference.openvino_engine import OpenVinoEngine
 from medseg.inference.predict import Predictor
+from medseg.inference.torch_engine import TorchEngine
 from medseg.networks.network import Network
 from medseg.progress import SILENT, Progress
 

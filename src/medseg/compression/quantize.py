@@ -10,12 +10,12 @@ from typing import Literal
 from medseg.bundle import (
     CARD_FILE,
     DESCRIPTION_FILE,
-    WEIGHTS_FILE,
     Bundle,
     Configuration,
     load_bundle,
     save_bundle,
 )
+from medseg.bundle_weights import WEIGHTS_FILE
 from medseg.compression.export import MAX_DICE_LOSS, ExportSettings, Schooled, export
 from medseg.compression.patches import TrialData
 from medseg.compression.qat import Schooling, between_grids, trained_on

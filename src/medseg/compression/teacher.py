@@ -21,8 +21,9 @@ from medseg.compression.imitation import (
 )
 from medseg.dataset.plan import Plan
 from medseg.errors import WrongInput
-from medseg.inference.engine import Engine, computing_in
+from medseg.inference.engine import Engine
 from medseg.inference.engines import EngineMaker, EngineName, activation_of, choose_engines
+from medseg.inference.torch_engine import computing_in
 from medseg.networks.layers import LAYERS
 from medseg.networks.network import Network
 from medseg.progress import SILENT, Progress

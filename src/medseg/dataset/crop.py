@@ -1,7 +1,6 @@
 """What is empty around an image is cut off, and what is no number is refused."""
 
 import numpy as np
-from scipy.ndimage import label
 
 from medseg.errors import DatasetError
 from medseg.types import AnyArray, GridSize, Mask
@@ -48,6 +47,8 @@ def filled(mask: Mask) -> Mask:
     Source:
         nnU-Net v2, `create_nonzero_mask`: black voxels within a head count as the head.
     """
+    from scipy.ndimage import label  # slow to load
+
     parts, _ = label(np.pad(~mask, 1, constant_values=True))
     inside = parts[1:-1, 1:-1, 1:-1]
     return np.asarray(inside != parts[0, 0, 0])

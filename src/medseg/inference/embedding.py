@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from medseg.bundle import Configuration, build_members
 from medseg.dataset.preprocess import Preprocessed
 from medseg.inference.configured import shown
-from medseg.inference.engine import Device, choose_device, computing_in
+from medseg.inference.engine import Device
+from medseg.inference.torch_engine import choose_device, computing_in
 from medseg.inference.window import cut
 from medseg.transforms.masks import mask_channels
 from medseg.types import FloatArray

@@ -8,25 +8,18 @@ the weights, an engine, a version, the processor or the number of threads change
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import torch
 
 from medseg.bundle import Bundle, Configuration, build_members
 from medseg.errors import BundleError, CannotWrite, MedsegError, MissingDependency, NoEngine
 from medseg.files import write_text
-from medseg.inference.engine import (
-    Activation,
-    Device,
-    Engine,
-    Precision,
-    TorchEngine,
-    choose_device,
-)
+from medseg.inference.engine import Activation, Device, Engine, Precision
 from medseg.inference.exported import (
     CACHE,
     EngineKind,
@@ -37,9 +30,12 @@ from medseg.inference.exported import (
     numbers_of,
     read_engine,
 )
-from medseg.inference.machine import processor_name
+from medseg.inference.machine import may_have_card, processor_name, threads
 from medseg.progress import SILENT, Progress
 from medseg.types import FloatArray
+
+if TYPE_CHECKING:
+    from medseg.inference.torch_engine import TorchEngine
 
 EngineName = Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"]
 """What runs the networks; "auto" is the fastest that was checked on this machine."""
@@ -81,8 +77,10 @@ class TorchMaker:
         self._precision: Precision = precision
         self.precision: str = precision
 
-    def __call__(self, configuration: Configuration) -> tuple[TorchEngine, ...]:
+    def __call__(self, configuration: Configuration) -> "tuple[TorchEngine, ...]":
         """See `EngineMaker`."""
+        from medseg.inference.torch_engine import TorchEngine  # torch is slow to load
+
         return tuple(
             TorchEngine(
                 network,
@@ -166,7 +164,7 @@ def choose_engines(
     if engine != "auto":
         return _of_kind(bundle, engine, precision)
     makers: list[EngineMaker] = []
-    on_gpu = choose_device(device).type == "cuda"
+    on_gpu = _is_gpu(device)
     for folder in engines_of(bundle):
         kind, own = folder.parts[-2:]
         if on_gpu != (kind == "tensorrt") or precision not in ("auto", own):
@@ -196,16 +194,15 @@ def open_engine(folder: Path, number: int, kind: EngineKind, precision: EnginePr
         MissingDependency: If the runtime is not installed.
         CorruptEngine: If it does not take the file.
     """
-    threads = torch.get_num_threads()
     match kind:
         case "onnx":
             from medseg.inference.onnx_engine import OnnxEngine
 
-            return OnnxEngine(folder / f"{number}.onnx", precision=precision, threads=threads)
+            return OnnxEngine(folder / f"{number}.onnx", precision=precision, threads=threads())
         case "openvino":
             from medseg.inference.openvino_engine import OpenVinoEngine
 
-            return OpenVinoEngine(folder / f"{number}.xml", precision=precision, threads=threads)
+            return OpenVinoEngine(folder / f"{number}.xml", precision=precision, threads=threads())
         case "tensorrt":
             from medseg.inference.tensorrt_engine import TensorRtEngine
 
@@ -222,20 +219,16 @@ def runtime_version(kind: EngineKind) -> str:
     Raises:
         MissingDependency: If it is not installed.
     """
-    from medseg.inference import (
-        compiled_engine,
-        onnx_engine,
-        openvino_engine,
-        tensorrt_engine,
-    )
-
-    runtimes: dict[EngineKind, Callable[[], str]] = {
-        "onnx": onnx_engine.runtime_version,
-        "openvino": openvino_engine.runtime_version,
-        "tensorrt": tensorrt_engine.runtime_version,
-        "compiled": compiled_engine.runtime_version,
-    }
-    return runtimes[kind]()
+    match kind:
+        case "onnx":
+            from medseg.inference.onnx_engine import runtime_version as own
+        case "openvino":
+            from medseg.inference.openvino_engine import runtime_version as own
+        case "tensorrt":
+            from medseg.inference.tensorrt_engine import runtime_version as own
+        case "compiled":
+            from medseg.inference.compiled_engine import runtime_version as own
+    return own()
 
 
 def activation_of(configuration: Configuration) -> Activation:
@@ -258,6 +251,19 @@ def patch_ms(engine: Engine, patch: FloatArray, *, repeats: int = _REPEATS) -> f
         engine.run(patch)
         took.append(1e3 * (time.perf_counter() - begin))
     return median(took[1:])
+
+
+def _is_gpu(device: Device) -> bool:
+    """Whether torch computes on a GPU there; it is not loaded where there is none.
+
+    Raises:
+        MissingDependency: If a GPU is asked for and there is none.
+    """
+    if device == "cpu" or (device == "auto" and not may_have_card()):
+        return False
+    from medseg.inference.torch_engine import choose_device  # torch is slow to load
+
+    return choose_device(device).type == "cuda"
 
 
 def _torch(device: Device, precision: Wanted, bundle: Bundle) -> TorchMaker:
@@ -335,7 +341,7 @@ def _key(bundle: Bundle, names: Sequence[str] | dict[str, EngineMaker]) -> str:
         for folder in engines_of(bundle)
     ]
     facts = [
-        bundle.weights_sha256, *names, *records, processor_name(), torch.__version__,
-        str(torch.get_num_threads()), str(torch.cuda.is_available()),
+        bundle.weights_sha256, *names, *records, processor_name(), version("torch"),
+        str(threads()), str(_is_gpu("auto")),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]

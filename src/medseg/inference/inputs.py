@@ -5,13 +5,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.dataset.naming import counted, image_base, label_base, longest_start
 from medseg.errors import MedsegError, MissingPath, UnknownFormat, UnreadableFile
 from medseg.progress import SILENT, Progress
-from medseg.volume.dicom import Series, find_series, read_series, select_series
 from medseg.volume.io import is_dicom_file, is_image_file, read_volume, stem_of
 from medseg.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from medseg.volume.dicom import Series
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})(_[A-Za-z]\w*)?")
 """nnU-Net's names: CASE_0000 (or CASE_0000_flair) holds the first channel."""
@@ -30,7 +33,7 @@ class CaseInput:
 
     id: str
     images: tuple[Path, ...]
-    series: Series | None = None
+    series: "Series | None" = None
     fault: MedsegError | None = None
 
     def with_gaps(self) -> "CaseInput":
@@ -50,6 +53,8 @@ class CaseInput:
         if self.fault is not None:
             raise self.fault
         if self.series is not None:
+            from medseg.volume.dicom import read_series  # slow to load
+
             return read_series(self.series)
         return read_volume(self.images)
 
@@ -93,11 +98,15 @@ def find_inputs(
                 cure="Check the spelling of the path.",
             )
         elif not is_image_file(path) and is_dicom_file(path):
+            from medseg.volume.dicom import find_series  # slow to load
+
             cases += [CaseInput(_safe(path.stem), one.paths, one) for one in find_series(path)]
         else:
             files.append(path)
     found = [*_from_files(files), *cases]
     if series_uid:
+        from medseg.volume.dicom import select_series  # slow to load
+
         series = [case.series for case in found if case.series is not None]
         wanted = {one.uid for one in select_series(series, series_uid, paths[0])}
         found = [case for case in found if case.series is not None and case.series.uid in wanted]
@@ -150,6 +159,8 @@ def _labels_beside(files: Sequence[Path]) -> list[Path]:
 
 def _from_dicom(folder: Path) -> list[CaseInput]:
     """All series below a folder; a broken file spoils the sub-folder that it lies in only."""
+    from medseg.volume.dicom import find_series  # slow to load
+
     try:
         series = find_series(folder)
     except UnreadableFile as error:
@@ -162,7 +173,7 @@ def _from_dicom(folder: Path) -> list[CaseInput]:
     return [_from_series(one, series) for one in series]
 
 
-def _from_series(one: Series, found: Sequence[Series]) -> CaseInput:
+def _from_series(one: "Series", found: "Sequence[Series]") -> CaseInput:
     """A case named by its folder, or where folders are shared by description and end of UID."""
     folder = one.paths[0].parent
     sharing = sum(other.paths[0].parent == folder for other in found)

@@ -7,7 +7,6 @@ becomes background, and only background is filled. Voxels are connected through 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from medseg.specs.postprocess import (
     FilledHolesSpec,
@@ -93,7 +92,9 @@ def largest_component(mask: Mask) -> Mask:
     Args:
         mask: Shape (I, J, K).
     """
-    parts, count = ndimage.label(mask)
+    from scipy.ndimage import label  # slow to load
+
+    parts, count = label(mask)
     if count < 2:
         return mask
     sizes = np.bincount(parts.ravel())[1:]
@@ -107,7 +108,9 @@ def parts_of_at_least(mask: Mask, voxels: float) -> Mask:
         mask: Shape (I, J, K).
         voxels: Of the smallest part that stays.
     """
-    parts, _ = ndimage.label(mask)
+    from scipy.ndimage import label  # slow to load
+
+    parts, _ = label(mask)
     stays = np.bincount(parts.ravel()) >= voxels
     stays[0] = False
     return np.asarray(stays[parts])
@@ -120,9 +123,11 @@ def filled(mask: Mask, flat_axis: int | None = None) -> Mask:
         mask: Shape (I, J, K).
         flat_axis: The axis along which an image is one slice: then a hole is one of the plane.
     """
+    from scipy.ndimage import binary_fill_holes  # slow to load
+
     if flat_axis is None:
-        return np.asarray(ndimage.binary_fill_holes(mask))
-    plane = ndimage.binary_fill_holes(mask.squeeze(flat_axis))
+        return np.asarray(binary_fill_holes(mask))
+    plane = binary_fill_holes(mask.squeeze(flat_axis))
     return np.asarray(np.expand_dims(plane, flat_axis))
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from medseg.dataset.description import Channel
 from medseg.errors import BrokenFrame, CannotWrite, MedsegError, UnreadableFile, WrongInput
 from medseg.files import write_text
 from medseg.inference.frame_kernels import Pixels, painted
+from medseg.inference.machine import threads
 from medseg.inference.pace import Arrival, Camera, Clock, OnDemand, Source, WallClock
 from medseg.inference.pipeline import IN_FLIGHT, Pipeline, Stage
 from medseg.inference.predict import Predictor
@@ -269,7 +269,7 @@ def _report(
         weights_sha256=predictor.bundle.weights_sha256,
         engine=predictor.engines[0].name,
         precision=predictor.engines[0].precision,
-        threads=torch.get_num_threads(),
+        threads=threads(),
         live=live,
         fps=fps,
         out=str(out),

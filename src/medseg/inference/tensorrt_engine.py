@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from medseg.errors import CorruptEngine, MissingDependency
-from medseg.inference.engine import Engine
+from medseg.inference.engine import GPU_BATCH_VOXELS, Engine
 from medseg.types import FloatArray
 
 MOST_PATCHES = 16
@@ -82,6 +82,7 @@ class TensorRtEngine(Engine):
     """
 
     name = "tensorrt"
+    batch_voxels = GPU_BATCH_VOXELS
 
     def __init__(self, path: Path, *, precision: str) -> None:
         self.precision = precision

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
 
 from medseg.compiled import compiled
 from medseg.types import IntArray, Mask
@@ -31,6 +30,8 @@ def operated(mask: Mask, operator: Operator, radius_voxels: int) -> Mask:
     """
     if not mask.any():
         return mask.copy()
+    from scipy.ndimage import find_objects  # slow to load
+
     (box,) = find_objects(mask.astype(np.uint8), 1)
     # One voxel beyond what a dilation reaches tells an erosion where it ends.
     reach = radius_voxels + 1

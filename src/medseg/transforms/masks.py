@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
-from scipy.ndimage import label
 
 from medseg.specs import FROZEN, MaskAugmentSpec
 from medseg.transforms.balls import Operator, operated
@@ -142,6 +141,8 @@ def mask_channels(mask: IntArray, structures: int) -> npt.NDArray[np.float32]:
 
 def _remove(mask: IntArray, removal: Removal) -> None:
     """Take one part out of a mask, in place."""
+    from scipy.ndimage import label  # slow to load
+
     parts, count = label(mask == removal.structure, _TOUCHING)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     small = np.flatnonzero(sizes < removal.below_share * mask.size) + 1
