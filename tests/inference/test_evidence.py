@@ -85,3 +85,8 @@ def test_a_region_that_is_likelier_than_not_has_more_than_half():
 def test_evidence_begins_deeper_where_each_class_has_a_slot():
     assert depth_of(4, 4) == EXACT_DEPTH
     assert depth_of(5, 4) == SPARSE_DEPTH
+
+
+def test_logits_that_cannot_be_changed_in_place_are_refused(logits):
+    with pytest.raises(ValueError, match="in one piece of memory"):
+        to_evidence(logits[..., ::2], "softmax", EXACT_DEPTH)

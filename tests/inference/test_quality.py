@@ -2,12 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from scipy import ndimage
 
-from medseg.inference.quality import Expectation, component_sizes, estimate_quality
+from medseg.inference.quality import Expectation, estimate_quality
 from medseg.space.votes import TopClasses
 from medseg.volume.geometry import Geometry
 from medseg.volume.labels import Label
@@ -157,15 +153,6 @@ def test_a_speck_is_no_part():
     assert not estimate_quality(
         [expected_of(sure(label_map))], label_map, volume_ranges_ml=ranges
     ).flags
-
-
-@settings(max_examples=50, deadline=None)
-@given(arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 3)))
-def test_parts_are_those_of_scipy(array):
-    values, sizes = component_sizes(array)
-    for value in (1, 2, 3):
-        parts, _ = ndimage.label(array == value)
-        assert sorted(sizes[values == value]) == sorted(np.bincount(parts.ravel())[1:])
 
 
 WHOLE = PaintedRegion(name="whole", values=(3, 7), painted=3)

@@ -2,11 +2,20 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medseg.errors import InvalidGeometry
 from medseg.space.grids import grid_at_spacing
 from medseg.space.resample import resample_array
-from medseg.space.votes import SLOTS, TopClasses, vote, vote_together
+from medseg.space.votes import (
+    SLOTS,
+    TopClasses,
+    heaviest,
+    largest_slot,
+    vote,
+    vote_together,
+)
 from medseg.volume.geometry import Geometry
 
 GRID = Geometry(np.diag([1.0, 1.0, 2.0, 1.0]), (4, 5, 3))
@@ -116,3 +125,37 @@ def test_the_order_of_opinions_does_not_matter():
             np.broadcast_to(np.arange(6).reshape(6, 1, 1, 1), (6, *GRID.grid_size)), axis=0
         )[:3]
     np.testing.assert_array_equal(vote_together(tops, FINER), vote_together(tops[::-1], FINER))
+
+
+@given(st.integers(1, SLOTS), st.tuples(*[st.integers(1, 5)] * 3), st.randoms())
+def test_the_heaviest_class_is_found_with_and_without_a_compiler(count, size, random):
+    """Weights of few values, so that many are equal."""
+    dense = TopClasses.empty(count, Geometry(np.eye(4), size))
+    assert dense.is_dense
+    dense.weights[:] = np.random.default_rng(random.randrange(99)).integers(0, 4, (count, *size))
+    sparse = dataclasses.replace(dense, classes=np.ascontiguousarray(dense.classes), is_dense=False)
+    assert heaviest(dense).dtype == heaviest(sparse).dtype
+    np.testing.assert_array_equal(heaviest(dense), heaviest(sparse))
+    np.testing.assert_array_equal(largest_slot(dense.weights), dense.weights.argmax(axis=0))
+
+
+@pytest.mark.parametrize("classes", [SLOTS, SLOTS + 1])
+def test_a_slot_for_each_class_takes_no_memory_for_their_numbers(classes):
+    top = TopClasses.empty(classes, GRID)
+    assert top.is_dense == (classes <= SLOTS)
+    for part in (top, top.cropped((1, 1, 1), (2, 2, 2)), top.contiguous()):
+        assert part.is_dense == top.is_dense
+        assert (part.classes.strides[1:] == (0, 0, 0)) == top.is_dense
+
+
+def test_several_opinions_of_few_classes_vote_on_any_grid(top):
+    """Their numbers take no memory, and yet the loops find them."""
+    other = dataclasses.replace(top, weights=top.weights[:, ::-1].copy())
+    finer = grid_at_spacing(GRID, (0.6, 0.7, 0.8))
+    whole = [dataclasses.replace(t, classes=t.classes.copy(), is_dense=False) for t in (top, other)]
+    np.testing.assert_array_equal(vote_together([top, other], finer), vote_together(whole, finer))
+
+
+def test_slot_n_holds_class_n_where_each_has_one(top):
+    with pytest.raises(InvalidGeometry, match="slot n holds class n"):
+        dataclasses.replace(top, classes=top.classes[::-1])

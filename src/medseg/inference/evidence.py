@@ -14,10 +14,10 @@ from evidence, as nnU-Net interpolates logits. A class less likely than exp(-dep
 so likely.
 """
 
-import numpy as np
-import torch
+from dataclasses import replace
 
-from medseg.compiled import compiled
+import numpy as np
+
 from medseg.inference.engine import Activation
 from medseg.space.votes import TopClasses
 from medseg.types import FloatArray
@@ -30,8 +30,12 @@ bench/volumes.py found 5,200 voxels of 950,000."""
 SPARSE_DEPTH = 10.0
 """Where only the heaviest have one: down to 5e-5; more wins nothing (bench/slots.py)."""
 
-_CHUNK_VALUES = 1 << 20
+_CHUNK_VALUES = 1 << 19
 """Logits that are turned to evidence at a time."""
+
+
+_SMALLEST = np.float32(1e-30)
+"""Instead of a sum of nothing."""
 
 
 def depth_of(classes: int, slots: int) -> float:
@@ -46,15 +50,31 @@ def to_evidence(logits: FloatArray, activation: Activation, depth: float) -> Non
         logits: float32, shape (B, N, *patch), contiguous.
         activation: "softmax" over the N classes, or "sigmoid" of each region.
         depth: See the module.
+
+    Raises:
+        ValueError: If the logits do not lie in one piece of memory.
     """
+    if not logits.flags.c_contiguous:
+        raise ValueError("logits that are changed in place lie in one piece of memory")
     if activation == "sigmoid":
-        torch.from_numpy(logits).div_(2 * depth).add_(0.5).clamp_(0.0, 1.0)
+        logits *= np.float32(1 / (2 * depth))
+        logits += np.float32(0.5)
+        np.clip(logits, 0.0, 1.0, out=logits)
         return
-    scores = torch.from_numpy(logits).view(*logits.shape[:2], -1)
-    voxels = max(1, _CHUNK_VALUES // (scores.shape[0] * scores.shape[1]))
-    for start in range(0, scores.shape[2], voxels):
-        part = scores[:, :, start : start + voxels]
-        part.copy_(part.log_softmax(1).div_(depth).add_(1.0).clamp_(min=0.0))
+    voxels = max(1, _CHUNK_VALUES // logits.shape[1])
+    for scores in logits.reshape(*logits.shape[:2], -1):
+        for start in range(0, scores.shape[1], voxels):
+            _log_softmax(part := scores[:, start : start + voxels])
+            part *= np.float32(1 / depth)
+            part += np.float32(1.0)
+            np.maximum(part, 0.0, out=part)
+
+
+def _log_softmax(scores: FloatArray) -> None:
+    """Over the first axis, in place; the largest is taken off first, so that nothing overflows."""
+    scores -= scores.max(axis=0)
+    total = np.exp(scores).sum(axis=0)
+    scores -= np.log(total, out=total)
 
 
 def probabilities(top: TopClasses) -> TopClasses:
@@ -67,7 +87,7 @@ def probabilities(top: TopClasses) -> TopClasses:
         return top
     weights = np.array(top.weights, order="C")
     to_probabilities(weights, *top.evidence)
-    return TopClasses(top.classes, weights, top.geometry)
+    return replace(top, weights=weights, evidence=None)
 
 
 def to_probabilities(evidence: FloatArray, activation: Activation, depth: float) -> None:
@@ -79,30 +99,19 @@ def to_probabilities(evidence: FloatArray, activation: Activation, depth: float)
         depth: What it was made with.
     """
     flat = evidence.reshape(len(evidence), -1)
-    if activation == "sigmoid":
-        _of_regions(flat, np.float32(2 * depth))
-    else:
-        _of_classes(flat, np.float32(depth))
-
-
-@compiled
-def _of_classes(evidence: FloatArray, depth: np.float32) -> None:
-    for v in range(evidence.shape[1]):
-        most, total = np.float32(0.0), np.float32(0.0)
-        for s in range(evidence.shape[0]):
-            most = max(most, evidence[s, v])
-        for s in range(evidence.shape[0]):
-            if evidence[s, v] > 0:
-                evidence[s, v] = np.exp(depth * (evidence[s, v] - most))
-                total += evidence[s, v]
-        for s in range(evidence.shape[0]):
-            if total > 0:
-                evidence[s, v] /= total
-
-
-@compiled
-def _of_regions(evidence: FloatArray, depth: np.float32) -> None:
-    for v in range(evidence.shape[1]):
-        for s in range(evidence.shape[0]):
-            if evidence[s, v] > 0:
-                evidence[s, v] = 1 / (1 + np.exp(depth * (np.float32(0.5) - evidence[s, v])))
+    voxels = max(1, _CHUNK_VALUES // len(flat))
+    for start in range(0, flat.shape[1], voxels):
+        part = flat[:, start : start + voxels]
+        is_there = part > 0
+        if activation == "sigmoid":
+            part -= np.float32(0.5)
+            part *= np.float32(-2 * depth)
+            np.exp(part, out=part)
+            part += np.float32(1.0)
+            np.divide(is_there, part, out=part)
+        else:
+            part -= part.max(axis=0)
+            part *= np.float32(depth)
+            np.exp(part, out=part)
+            part *= is_there
+            part /= np.maximum(part.sum(axis=0), _SMALLEST)

@@ -22,6 +22,7 @@ from medseg.bundle import Bundle
 from medseg.dataset.description import fit_picture
 from medseg.dataset.preprocess import Preprocessed
 from medseg.inference.appearance import appearance
+from medseg.inference.components import parts_of
 from medseg.inference.configured import Configured, shown, slots_of
 from medseg.inference.elected import elected, voted
 from medseg.inference.embedding import Encoder
@@ -31,7 +32,7 @@ from medseg.inference.ensemble import Ensemble
 from medseg.inference.evidence import probabilities
 from medseg.inference.fitting import require_fitting
 from medseg.inference.postprocess import postprocessed
-from medseg.inference.quality import Quality, component_sizes, estimate_quality
+from medseg.inference.quality import Quality, estimate_quality
 from medseg.inference.window import sweep
 from medseg.space.votes import TopClasses
 from medseg.types import FloatArray, IntArray
@@ -234,9 +235,7 @@ class Examiner:
         """What networks elect together: by mean logits where each class has a slot."""
         if len(tops) > 1 and self._plan.network.classes <= slots_of(self._plan):
             mean = np.stack([top.weights for top in tops]).mean(0)
-            first = tops[0]
-            weights = np.asarray(mean, np.float32)
-            tops = [TopClasses(first.classes, weights, first.geometry, first.evidence)]
+            tops = [replace(tops[0], weights=np.asarray(mean, np.float32))]
         found = voted(tops, volume, self.bundle.labels, regions=self._plan.regions)
         return list(tops), postprocessed(found, self.bundle.postprocessing)
 
@@ -341,10 +340,12 @@ def _dense(tops: Sequence[TopClasses], count: int) -> Iterator[FloatArray]:
 
 def _parts(label_map: LabelMap) -> tuple[dict[str, int], float]:
     """How many parts each label has, and which share lies outside the largest ones."""
-    values, sizes = component_sizes(label_map.array)
-    counts, outside = {}, 0
+    parts = parts_of(label_map.array)
+    counts, outside, total = {}, 0, 0
     for label in label_map.labels:
-        own = sizes[values == label.value]
-        counts[label.name] = len(own)
-        outside += int(own.sum() - own.max(initial=0))
-    return counts, outside / max(1, int(sizes.sum()))
+        own = parts.of(label.value)
+        voxels = int(own.sizes @ own.counts)
+        counts[label.name] = int(own.counts.sum())
+        outside += voxels - int(own.sizes.max(initial=0))
+        total += voxels
+    return counts, outside / max(1, total)

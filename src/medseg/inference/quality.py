@@ -22,18 +22,20 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 
-from medseg.compiled import compiled
+from medseg.inference.components import parts_of
 from medseg.inference.evidence import probabilities
 from medseg.space.painting import INSIDE, weights_of
-from medseg.space.votes import TopClasses
+from medseg.space.votes import TopClasses, largest_slot
 from medseg.specs import FROZEN
-from medseg.types import AnyArray, IntArray
+from medseg.types import AnyArray, FloatArray, IntArray
 from medseg.volume.labels import Label
 from medseg.volume.regions import Regions, judged
 from medseg.volume.volume import LabelMap
+
+_VALUES_AT_ONCE = 1 << 16
+"""Probabilities that are summed together."""
 
 LARGE_COMPONENT = 0.1
 """Share of the largest component from which on another one is worth a look."""
@@ -169,9 +171,8 @@ def estimate_quality(
     )
 
 
-@compiled
 def _sums(
-    classes: npt.NDArray[np.integer], weights: npt.NDArray[np.float32], count: int, power: float
+    classes: IntArray, weights: FloatArray, count: int, power: float
 ) -> tuple[AnyArray, AnyArray, AnyArray]:
     """For each class: all its probability, that where it wins, and the voxels where it wins.
 
@@ -185,61 +186,20 @@ def _sums(
         Three float64 arrays, shape (N,).
     """
     mass, sure, won = np.zeros(count), np.zeros(count), np.zeros(count)
-    for v in range(classes.shape[1]):
-        best, before, after = 0, np.float32(0.0), np.float32(0.0)
-        for s in range(classes.shape[0]):
-            before += weights[s, v]
-            after += weights[s, v] if power == 1.0 else weights[s, v] ** power
-            if weights[s, v] > weights[best, v]:
-                best = s
-        for s in range(classes.shape[0]):
-            share = weights[s, v]
-            if power != 1.0 and after > 0:
-                share = before * weights[s, v] ** power / after
-            mass[classes[s, v]] += share
-            if s == best:
-                won[classes[s, v]] += 1
-                sure[classes[s, v]] += share
+    voxels = max(1, _VALUES_AT_ONCE // len(classes))
+    for start in range(0, classes.shape[1], voxels):
+        some = slice(start, start + voxels)
+        numbers, shares = classes[:, some], weights[:, some]
+        best = largest_slot(shares)[np.newaxis].astype(np.intp)
+        if power != 1.0:
+            raised = shares ** np.float32(power)
+            after = raised.sum(axis=0)
+            shares = raised * (shares.sum(axis=0) / np.where(after > 0, after, 1))
+        winners = np.take_along_axis(numbers, best, axis=0)[0]
+        mass += np.bincount(numbers.ravel(), shares.ravel(), count)
+        sure += np.bincount(winners, np.take_along_axis(shares, best, axis=0)[0], count)
+        won += np.bincount(winners, minlength=count)
     return mass, sure, won
-
-
-@compiled
-def component_sizes(array: IntArray) -> tuple[IntArray, IntArray]:
-    """Value and voxels of each connected part, all values in one pass (union by size).
-
-    Voxels of one value are connected through their faces; 0 is background.
-
-    Args:
-        array: Integers, shape (I, J, K).
-
-    Returns:
-        Two arrays of one entry a part, in no order.
-    """
-    flat = array.ravel()
-    _, nj, nk = array.shape
-    links = np.full(flat.size, -1, np.int32)  # of a root: minus its size; of others: towards it
-    for v in range(flat.size):
-        if flat[v] == 0:
-            continue
-        for step, inside in ((1, v % nk > 0), (nk, v // nk % nj > 0), (nj * nk, v >= nj * nk)):
-            if inside and flat[v - step] == flat[v]:
-                a, b = _root(links, v), _root(links, v - step)
-                if a != b:
-                    if links[a] > links[b]:
-                        a, b = b, a
-                    links[a] += links[b]
-                    links[b] = a
-    roots = np.flatnonzero((links < 0) & (flat != 0))
-    return flat[roots], -links[roots]
-
-
-@compiled
-def _root(links: IntArray, v: int) -> int:
-    while links[v] >= 0:
-        if links[links[v]] >= 0:
-            links[v] = links[links[v]]
-        v = links[v]
-    return v
 
 
 def _volume_flags(label: Label, volume_ml: float, known: tuple[float, float] | None) -> list[Flag]:
@@ -275,11 +235,11 @@ def _border_flags(label_map: LabelMap) -> list[Flag]:
 
 def _part_flags(label_map: LabelMap) -> list[Flag]:
     """Structures of more than one large part."""
-    values, sizes = component_sizes(label_map.array)
+    parts = parts_of(label_map.array)
     flags = []
     for label in label_map.labels:
-        own = sizes[values == label.value]
-        large = int((own >= LARGE_COMPONENT * own.max(initial=0)).sum())
+        own = parts.of(label.value)
+        large = int(own.counts[own.sizes >= LARGE_COMPONENT * own.sizes.max(initial=0)].sum())
         if large > 1:
             what = f"{label.name} lies in {large} separate large parts."
             flags.append(Flag(kind="several_components", structure=label.name, what=what))

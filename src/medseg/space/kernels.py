@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def"
-"""Compiled loops over labels and over the heaviest classes of voxels.
+"""Loops over labels and over the heaviest classes of voxels.
 
 Plain loops in numba, compiled at the first call (one to two seconds a kind of vote) and then kept
 on disk (`medseg.compiled`). They release the interpreter lock and run on one core: callers
@@ -57,19 +57,10 @@ def add_window(
     given = np.ascontiguousarray(shares, dtype=np.float32)
     worth = np.ascontiguousarray(gauss, dtype=np.float32)
     if len(given) <= len(classes):
-        _add_dense(weights[:, *spot], given, worth)
+        for slot, share in zip(weights, given, strict=False):
+            slot[spot] += worth * share
     else:
         _add_sparse(classes[:, *spot], weights[:, *spot], given, worth)
-
-
-@compiled
-def _add_dense(weights, shares, worth):
-    count, ni, nj, nk = shares.shape
-    for n in range(count):
-        for i in range(ni):
-            for j in range(nj):
-                for k in range(nk):
-                    weights[n, i, j, k] += worth[i, j, k] * shares[n, i, j, k]
 
 
 @compiled

@@ -10,11 +10,12 @@ slot counts as much as the smallest that has one, which is the most that it can 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.errors import InvalidGeometry
 from medseg.space.grids import STEP, Mapping
@@ -25,6 +26,9 @@ from medseg.volume.geometry import Geometry
 SLOTS = 8
 """Classes kept for each voxel: at a meeting of organs three to four compete, and on another grid
 those of eight neighbours do (bench/slots.py)."""
+
+_VALUES_AT_ONCE = 1 << 16
+"""Weights that are compared together: they stay in a core's cache."""
 
 _VOXELS_AT_ONCE = 1 << 16
 """Voxels on which opinions differ that are counted out together."""
@@ -51,6 +55,8 @@ class TopClasses:
         weights: Its weight, float32, shape (S, I, J, K), not negative; 0 is an empty slot.
         geometry: Where the grid (I, J, K) lies.
         evidence: How the weights came of logits; None where they are probabilities.
+        is_dense: Whether each class has a slot, n of class n: then `classes` may be a view that
+            repeats one voxel.
 
     Raises:
         InvalidGeometry: If shapes and types do not fit together.
@@ -60,6 +66,7 @@ class TopClasses:
     weights: FloatArray
     geometry: Geometry
     evidence: Evidence | None = None
+    is_dense: bool = False
 
     def __post_init__(self) -> None:
         shape = self.classes.shape
@@ -71,6 +78,11 @@ class TopClasses:
                 "(S, I, J, K).",
                 received=f"{self.classes.dtype} {shape}, {self.weights.dtype} "
                 f"{self.weights.shape}, grid {self.geometry.grid_size}",
+            )
+        if self.is_dense and any(n != number for n, number in enumerate(self.classes[:, 0, 0, 0])):
+            raise InvalidGeometry(
+                "Where each class has a slot, slot n holds class n.",
+                received=f"classes {self.classes[:, 0, 0, 0].tolist()}",
             )
 
     @classmethod
@@ -88,23 +100,26 @@ class TopClasses:
         """
         kept = min(count, slots)
         kind = np.uint8 if count <= 256 else np.uint16
-        classes = np.zeros((kept, *geometry.grid_size), kind)
-        if count <= slots:
-            classes += np.arange(kept, dtype=kind).reshape(-1, 1, 1, 1)
-        return cls(classes, np.zeros(classes.shape, np.float32), geometry, evidence)
+        shape, is_dense = (kept, *geometry.grid_size), count <= slots
+        numbers: IntArray = np.empty((kept, 1, 1, 1), kind)
+        numbers[:, 0, 0, 0] = range(kept)
+        classes = np.broadcast_to(numbers, shape) if is_dense else np.zeros(shape, kind)
+        return cls(classes, np.zeros(shape, np.float32), geometry, evidence, is_dense)
 
     def cropped(self, start: GridSize, size: GridSize) -> "TopClasses":
         """The part inside a box, without a copy."""
         i, j, k = (slice(s, s + n) for s, n in zip(start, size, strict=True))
-        geometry = self.geometry.cropped(start, size)
-        return TopClasses(
-            self.classes[:, i, j, k], self.weights[:, i, j, k], geometry, self.evidence
+        return replace(
+            self,
+            classes=self.classes[:, i, j, k],
+            weights=self.weights[:, i, j, k],
+            geometry=self.geometry.cropped(start, size),
         )
 
     def contiguous(self) -> "TopClasses":
         """The same in one piece of memory, for which the loops are compiled."""
-        classes, weights = np.ascontiguousarray(self.classes), np.ascontiguousarray(self.weights)
-        return TopClasses(classes, weights, self.geometry, self.evidence)
+        classes = self.classes if self.is_dense else np.ascontiguousarray(self.classes)
+        return replace(self, classes=classes, weights=np.ascontiguousarray(self.weights))
 
 
 def vote(top: TopClasses, target: Geometry) -> IntArray:
@@ -121,12 +136,43 @@ def vote(top: TopClasses, target: Geometry) -> IntArray:
     Returns:
         Class indices of the type of `top.classes`, shape (I, J, K) of `target`; 0 outside.
     """
-    first = heaviest_class(top.classes, top.weights)
+    first = heaviest(top)
     if target.same_space(top.geometry):
         return np.asarray(first)
     relative = top.evidence is not None and top.evidence.activation == "softmax"
     mapping = Mapping(top.geometry, target)
-    return elect(first, top.classes, top.weights, mapping, relative=relative)
+    classes = np.ascontiguousarray(top.classes)
+    return elect(first, classes, top.weights, mapping, relative=relative)
+
+
+def heaviest(top: TopClasses) -> IntArray:
+    """The class of the largest weight of each voxel, the smaller one of equals; (I, J, K)."""
+    if not top.is_dense:
+        return np.asarray(heaviest_class(top.classes, top.weights))
+    best: IntArray = np.empty(top.geometry.grid_size, top.classes.dtype)
+    planes = max(1, _VALUES_AT_ONCE // (top.weights[:, 0].size or 1))
+    for start in range(0, len(best), planes):
+        best[start : start + planes] = largest_slot(top.weights[:, start : start + planes])
+    return best
+
+
+def largest_slot(weights: FloatArray) -> npt.NDArray[np.uint8]:
+    """The slot of the largest weight, the first one of equals.
+
+    In numpy: few slots are gone through faster than a compiler is loaded (bench/startup.py).
+
+    Args:
+        weights: Not negative, shape (S, ...), of up to 256 slots.
+
+    Returns:
+        Shape (...).
+    """
+    most, best = weights[0].copy(), np.zeros(weights.shape[1:], np.uint8)
+    for slot in range(1, len(weights)):
+        above = weights[slot] > most
+        np.maximum(best, above * np.uint8(slot), out=best)  # a later slot has a larger number
+        np.maximum(most, weights[slot], out=most)
+    return best
 
 
 def vote_together(tops: Sequence[TopClasses], target: Geometry) -> IntArray:
@@ -145,6 +191,9 @@ def vote_together(tops: Sequence[TopClasses], target: Geometry) -> IntArray:
         Class indices, shape (I, J, K) of `target`. One opinion gives the same as `vote`.
     """
     first, *others = (vote(top, target) for top in tops)
+    if not others:
+        return first
+    tops = [replace(top, classes=np.ascontiguousarray(top.classes)) for top in tops]
     differs: AnyArray = np.zeros(first.shape, np.bool_)
     for other in others:
         differs |= other != first

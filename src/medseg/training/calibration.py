@@ -20,8 +20,7 @@ from pydantic import BaseModel
 from scipy import ndimage, optimize
 
 from medseg.metrics.calibration import calibration
-from medseg.space.kernels import heaviest_class
-from medseg.space.votes import TopClasses
+from medseg.space.votes import TopClasses, heaviest
 from medseg.specs import FROZEN
 from medseg.training.judged import Doubts
 from medseg.types import FloatArray, IntArray, Mask
@@ -71,7 +70,7 @@ def sample_doubts(top: TopClasses, classes: IntArray, case_id: str) -> Doubts:
         classes: The true classes on the same grid, shape (I, J, K).
         case_id: What the draw begins from.
     """
-    found = heaviest_class(top.classes, top.weights)
+    found = heaviest(top)
     near = np.flatnonzero(_around((classes > 0) | (found > 0)))
     seed = int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8])
     if len(near) > MOST_VOXELS:
