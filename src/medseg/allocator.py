@@ -33,8 +33,9 @@ _REFUSALS = ("can't allocate memory", "out of memory", "bad_alloc", "start new t
 _REFUSALS_OF_ONEDNN = ("could not create a primitive", "could not execute a primitive")
 """With nothing behind: what was asked for is known to be possible, and there was no room for it."""
 
-LATER_BYTES = 64 << 20
-"""Of a bound, left for libraries that are loaded later: the kernel counts data only."""
+LATER_BYTES = 96 << 20
+"""Of a bound, left for libraries that are loaded later, the compiler of loops above all: the kernel
+counts data only."""
 
 
 def keep_freed_memory() -> bool:

@@ -84,13 +84,14 @@ def test_resume_keeps_what_is_done_and_nothing_else(tmp_path, cases, predictor, 
     predict_cases(cases, predictor, out)
     write_volume(make_volume((18, 18, 18)), cases[1].images[0])
     seen = []
-    original = Predictor.predict
+    original = Predictor.predict_from
 
-    def counted(self, volume, **words):
+    def counted(self, read, **words):
+        volume = read()
         seen.append(volume.source.paths[0].name)
-        return original(self, volume, **words)
+        return original(self, lambda: volume, **words)
 
-    monkeypatch.setattr(Predictor, "predict", counted)
+    monkeypatch.setattr(Predictor, "predict_from", counted)
     outcomes = predict_cases(cases, predictor, out, resume=True)
     assert seen == ["b.nii.gz"]
     assert [x.status for x in outcomes] == ["done"] * 3
@@ -179,7 +180,7 @@ def test_a_2d_picture_keeps_its_format(tmp_path):
 
 
 def test_an_interruption_leaves_whole_files_and_a_record(tmp_path, cases, predictor, monkeypatch):
-    original = Predictor.predict
+    original = Predictor.predict_from
     calls = []
 
     def interrupted(self, volume, **words):
@@ -188,14 +189,14 @@ def test_an_interruption_leaves_whole_files_and_a_record(tmp_path, cases, predic
             raise KeyboardInterrupt
         return original(self, volume, **words)
 
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    monkeypatch.setattr(Predictor, "predict_from", interrupted)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         predict_cases(cases, predictor, out)
     left = {path.name for path in out.iterdir()}
     assert left <= {"a.nii.gz", "predictions.json"}
     assert not [t for t in threading.enumerate() if t.name.startswith(("read", "write"))]
-    monkeypatch.setattr(Predictor, "predict", original)
+    monkeypatch.setattr(Predictor, "predict_from", original)
     outcomes = predict_cases(cases, predictor, out, resume=True)
     assert [x.status for x in outcomes] == ["done", "failed", "done"]
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medseg.inference.engine import BATCH_VOXELS, GPU_BATCH_VOXELS
 from medseg.inference.passage import Passage, Sweep, groups, passages
 from medseg.inference.window import spans
 from medseg.specs import WindowSpec
@@ -23,8 +24,18 @@ def to_sweep(size, patch, *, voxel_bytes=20, orientation="RAS"):
 def test_a_small_volume_is_held_whole():
     sweep = to_sweep((40, 50, 60), (16, 16, 16))
     (passage,) = passages([sweep], sweep.grid)
-    assert passage == Passage(0, 40, 128)
+    assert passage == Passage(0, 40, 32)
     assert sweep.held_bytes(passage) == 40 * 50 * 60 * 20
+
+
+@pytest.mark.parametrize(("patch", "batches"), [((16, 16, 16), (32, 128)), ((64, 64, 64), (1, 2))])
+def test_a_gpu_is_shown_more_at_a_time(patch, batches):
+    """So many windows as have the voxels that suit what computes, and one at least."""
+    sweep = to_sweep((80, 80, 80), patch)
+    for voxels, batch in zip((BATCH_VOXELS, GPU_BATCH_VOXELS), batches, strict=True):
+        suited = sweep._replace(batch_voxels=voxels)
+        assert passages([suited], sweep.grid)[0].batch == batch
+        assert passages([suited], sweep.grid, slot_bytes=0)[0].batch == batch
 
 
 @pytest.mark.parametrize(

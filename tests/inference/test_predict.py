@@ -1,6 +1,9 @@
 """A volume in, a label map in its own space out."""
 
+import gc
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,3 +129,32 @@ def test_nan_is_refused(bundle, volume):
 def test_an_engine_that_the_bundle_lacks_is_said(bundle):
     with pytest.raises(NoEngine, match="onnx for phantom, whose engines are: none"):
         Predictor(bundle, engine="onnx")
+
+
+@pytest.mark.parametrize("given", ["nothing", "foretell"])
+def test_an_image_that_nobody_holds_is_let_go_before_the_sweep(bundle, monkeypatch, given):
+    """Only what foretells Dice still needs it."""
+    predictor = Predictor(bundle)
+    if given == "foretell":
+        predictor._foreteller = SimpleNamespace(dice=lambda volume: float(volume.array.size))
+    held, seen = [], []
+    swept = predictor._swept_within
+
+    def read():
+        scan = make_volume()
+        held.append(weakref.ref(scan.array))
+        return scan
+
+    def sweep(cases, progress):
+        gc.collect()
+        seen.append(held[0]() is not None)
+        return swept(cases, progress)
+
+    monkeypatch.setattr(predictor, "_swept_within", sweep)
+    monkeypatch.setattr("medseg.inference.predict.LARGE_BYTES", 0)
+    found = predictor.predict_from(read)
+    assert seen == [given == "foretell"]
+    expected = Predictor(bundle).predict(make_volume())
+    np.testing.assert_array_equal(found.label_map.array, expected.label_map.array)
+    if given == "foretell":
+        assert found.quality.predicted_dice == make_volume().array.size

@@ -1,29 +1,30 @@
 """Many cases: the next one is read and the last one written while one is computed.
 
 One thread reads and one writes, each at most one case ahead or behind, so memory holds three cases
-and no more; one where the predictor has a bound on its memory. What became of each is kept in
-`predictions.json` beside the masks.
+and no more. A single case, and any where the predictor has a bound on its memory, is read and
+written in the thread that computes: what a thread of its own frees, no other one takes. What became
+of each is kept in `predictions.json` beside the masks.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-import torch
-
-from medseg.allocator import KEPT_BYTES, release_freed_memory, resident_bytes
+from medseg.allocator import (
+    KEPT_BYTES,
+    is_out_of_memory,
+    release_freed_memory,
+    resident_bytes,
+)
 from medseg.errors import CannotWrite, DicomError, MedsegError, WrongInput
 from medseg.inference.inputs import CaseInput
 from medseg.inference.masks import Format, MaskSettings, SegType, mask_name, write_mask
-from medseg.inference.memory import within
 from medseg.inference.predict import Prediction, Predictor
 from medseg.inference.record import CaseOutcome, Failure, Record, sources_of
 from medseg.progress import SILENT, Progress
 from medseg.volume.io import write_volume
 from medseg.volume.volume import Volume
-
-_OF_THE_CASE = (MedsegError, OSError, MemoryError, torch.OutOfMemoryError)
-"""What one case can cause while the others are well."""
 
 
 def predict_cases(
@@ -102,8 +103,8 @@ def _run(
     progress: Progress,
 ) -> None:
     """Read, predict and write the cases, and tell `keep` what became of each."""
-    beside = 1 if predictor.memory_bytes is None else 0
-    reads: dict[str, Future[Volume]] = {}
+    beside = 1 if predictor.memory_bytes is None and len(cases) > 1 else 0
+    reads: dict[str, Callable[[], Volume]] = {}
     writes: list[Future[CaseOutcome]] = []
     kept_bytes = resident_bytes() + KEPT_BYTES
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
@@ -111,33 +112,37 @@ def _run(
             for n, case in enumerate(cases):
                 for one in cases[n : n + beside + 1]:
                     if one.id not in reads:
-                        reads[one.id] = reading.submit(one.read)
+                        reads[one.id] = reading.submit(one.read).result if beside else one.read
                 try:
                     name = mask_name(case, masks.format)
-                    prediction = _predicted(reads[case.id], predictor, progress)
-                except _OF_THE_CASE as error:
+                    prediction = predictor.predict_from(
+                        partial(_taken, reads, case.id), progress=progress
+                    )
+                except Exception as error:
+                    if not _is_of_the_case(error):
+                        raise
                     keep(_failed(case, error))
                     continue
                 finally:
-                    reads.pop(case.id)
+                    reads.pop(case.id, None)
                 while writes:
                     keep(writes.pop(0).result())
-                writes.append(
-                    writing.submit(_write, case, prediction, predictor, out / name, masks)
-                )
+                work = partial(_write, case, prediction, predictor, out / name, masks)
                 del prediction
-                if not beside:
-                    keep(writes.pop(0).result())
+                if beside:
+                    writes.append(writing.submit(work))
+                else:
+                    keep(work())
+                del work
                 release_freed_memory(above_bytes=kept_bytes)
         finally:
             while writes:
                 keep(writes.pop(0).result())
 
 
-def _predicted(reading: Future[Volume], predictor: Predictor, progress: Progress) -> Prediction:
-    with within(predictor.memory_bytes):
-        volume = reading.result()
-    return predictor.predict(volume, progress=progress)
+def _taken(reads: dict[str, Callable[[], Volume]], name: str) -> Volume:
+    """A case as it was read; it is held here no longer."""
+    return reads.pop(name)()
 
 
 def _write(
@@ -161,9 +166,11 @@ def _write(
         reports = write_mask(
             prediction.label_map, case, path, masks, algorithm=bundle.name, version=version
         )
-    except _OF_THE_CASE as error:
+    except Exception as error:
         for left in shown:
             left.unlink(missing_ok=True)
+        if not _is_of_the_case(error):
+            raise
         return _failed(case, error)
     return CaseOutcome(
         case=case.id,
@@ -177,6 +184,11 @@ def _write(
         remarks=prediction.label_map.source.remarks,
         reports=tuple(one.name for one in reports),
     )
+
+
+def _is_of_the_case(error: Exception) -> bool:
+    """Whether one case can cause it while the others are well."""
+    return isinstance(error, MedsegError | OSError) or is_out_of_memory(error)
 
 
 def _failed(case: CaseInput, error: BaseException) -> CaseOutcome:

@@ -100,12 +100,18 @@ class Configured:
             classes=self.plan.network.classes,
             slots=slots_of(self.plan),
             geometry=case.geometry,
+            batch_voxels=self.ensemble.batch_voxels,
             progress=progress,
         )
 
     def to_sweep(self, case: Preprocessed) -> Sweep:
         """What is to be gone through of a prepared case, for `passage.passages`."""
-        return Sweep(case.geometry, self.plan.window, _voxel_bytes(self.plan))
+        return Sweep(
+            case.geometry,
+            self.plan.window,
+            _voxel_bytes(self.plan),
+            self.ensemble.batch_voxels,
+        )
 
     def stream(
         self,

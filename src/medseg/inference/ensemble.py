@@ -27,6 +27,7 @@ class Ensemble:
 
     Attributes:
         opinions: How many there are on each voxel.
+        batch_voxels: Image voxels that the engines are shown at a time, about.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Ensemble:
         axes = sorted(set(mirror_axes))
         self.mirrors = tuple(m for n in range(len(axes) + 1) for m in combinations(axes, n))
         self.opinions = len(self.engines) * len(self.mirrors)
+        self.batch_voxels = min(engine.batch_voxels for engine in self.engines)
 
     def parts(self, batch: FloatArray, depth: float) -> Iterator[Part]:
         """Evidence of a batch, slab by slab, one opinion after the other.

@@ -24,8 +24,8 @@ from medseg.errors import MemoryTooSmall
 from medseg.inference.passage import SLOT_BYTES, Passage, Sweep, passages, wholes
 from medseg.volume.geometry import Geometry
 
-BYTES_OF_A_MASK = 6
-"""For each voxel of a case: its value, and the links between voxels of one part (`quality`)."""
+BYTES_OF_A_MASK = 4
+"""For each voxel of a case: its value, and once more in the order in which it is written."""
 
 BYTES_OF_A_FEATURE = 8
 """A value of a feature map in float32, and once more as convolutions want it laid out."""

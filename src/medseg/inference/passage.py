@@ -11,14 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medseg.inference.engine import BATCH_VOXELS
 from medseg.space.grids import Mapping
 from medseg.specs import WindowSpec
 from medseg.volume.geometry import Geometry
 
-BATCH_VOXELS = 1 << 19
-"""Image voxels of a batch of windows, at most."""
-
-SLOT_BYTES = 64 << 20
+SLOT_BYTES = 32 << 20
 """What is said about a volume is held whole up to this; beyond it, only if one window needs more.
 Larger slabs win no time (bench/volumes.py)."""
 
@@ -43,9 +41,11 @@ class Passage(NamedTuple):
     batch: int
 
     @classmethod
-    def whole(cls, grid: Sequence[int], spec: WindowSpec) -> "Passage":
+    def whole(
+        cls, grid: Sequence[int], spec: WindowSpec, *, batch_voxels: int = BATCH_VOXELS
+    ) -> "Passage":
         """All of it is held."""
-        return cls(0, grid[0], _batch(spec))
+        return cls(0, grid[0], max(1, batch_voxels // prod(spec.patch_size)))
 
 
 class Sweep(NamedTuple):
@@ -55,11 +55,13 @@ class Sweep(NamedTuple):
         grid: Where the volume lies.
         spec: The windows.
         voxel_bytes: Of the slots of a voxel.
+        batch_voxels: Image voxels that the networks are shown at a time, about.
     """
 
     grid: Geometry
     spec: WindowSpec
     voxel_bytes: int
+    batch_voxels: int = BATCH_VOXELS
 
     def planes(self, axis: int) -> int:
         """The planes that one window reaches."""
@@ -84,7 +86,9 @@ class Sweep(NamedTuple):
 
 def wholes(sweeps: Sequence[Sweep]) -> list[Passage]:
     """Each volume held whole."""
-    return [Passage.whole(one.grid.grid_size, one.spec) for one in sweeps]
+    return [
+        Passage.whole(one.grid.grid_size, one.spec, batch_voxels=one.batch_voxels) for one in sweeps
+    ]
 
 
 def passages(
@@ -146,7 +150,3 @@ def _least(sweeps: Sequence[Sweep], axes: Sequence[int]) -> float:
         HANDED_OUT * one.planes(axis) * one.plane_bytes(axis)
         for one, axis in zip(sweeps, axes, strict=True)
     )
-
-
-def _batch(spec: WindowSpec) -> int:
-    return max(1, BATCH_VOXELS // prod(spec.patch_size))

@@ -1,11 +1,11 @@
 """A volume in, a label map in the volume's own space out."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medseg.allocator import is_out_of_memory
+from medseg.allocator import is_out_of_memory, release_freed_memory
 from medseg.bundle import Bundle
 from medseg.dataset.description import fit_picture
 from medseg.dataset.preprocess import Preprocessed
@@ -29,6 +29,10 @@ from medseg.volume.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
     from medseg.inference.sequence import FrameMask
+
+LARGE_BYTES = 16 << 20
+"""An image from which on it is worth milliseconds to give its memory back, once it is prepared: it
+was often read by another thread, whose freed memory no one else takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,10 +137,27 @@ class Predictor:
             DatasetError: If a voxel holds no finite number.
             MemoryTooSmall: If there is not enough memory for it.
         """
-        with within(self.memory_bytes):
-            return self._predict(volume, progress)
+        return self.predict_from(lambda: volume, progress=progress)
 
-    def _predict(self, volume: Volume, progress: Progress) -> Prediction:
+    def predict_from(
+        self, read: Callable[[], Volume], *, progress: Progress = SILENT
+    ) -> Prediction:
+        """Segment one case that nobody else holds: its image is let go of once it is prepared.
+
+        Args:
+            read: Gives the case. Its time is not counted.
+            progress: Told after each batch of windows.
+
+        Raises:
+            WrongInput: As `predict`.
+            DatasetError: As `predict`.
+            MemoryTooSmall: As `predict`.
+        """
+        with within(self.memory_bytes):
+            return self._predict(read, progress)
+
+    def _predict(self, read: Callable[[], Volume], progress: Progress) -> Prediction:
+        volume = read()
         start = time.perf_counter()
         volume = fit_picture(volume, self.bundle.plan.channels)
         for one in self.configured:
@@ -145,8 +166,17 @@ class Predictor:
         first, *further = self.configured
         case = first.prepared(volume, progress=progress)
         cases = [case, *(one.prepared(volume, progress=progress) for one in further)]
+        geometry, source = volume.geometry, volume.source
+        kept, is_large = None, volume.array.nbytes >= LARGE_BYTES
+        if self._foreteller is not None:
+            kept = volume
+        del volume, read
+        if is_large:
+            release_freed_memory()
         array, expectations = self._swept_within(cases, progress)
-        whole = LabelMap(array, volume.geometry, self.bundle.labels, volume.source)
+        attention = self._attention(case, progress) if self.gate_names else None
+        del case, cases
+        whole = LabelMap(array, geometry, self.bundle.labels, source)
         label_map = postprocessed(whole, self.bundle.postprocessing)
         quality = estimate_quality(
             expectations,
@@ -155,10 +185,9 @@ class Predictor:
             instances=first.plan.instances,
             regions=first.plan.regions,
         )
-        if self._foreteller is not None:
-            foretold = self._foreteller.dice(volume)
+        if self._foreteller is not None and kept is not None:
+            foretold = self._foreteller.dice(kept)
             quality = quality.model_copy(update={"predicted_dice": foretold})
-        attention = self._attention(case, progress) if self.gate_names else None
         seconds = time.perf_counter() - start
         return Prediction(label_map, label_map.volumes_ml(), quality, seconds, attention)
 

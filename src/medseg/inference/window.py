@@ -8,6 +8,7 @@ windows still reach are held (`medseg.inference.passage`).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from math import ceil, prod
 from typing import NamedTuple, Protocol
@@ -16,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.inference.blank import Blanks
-from medseg.inference.engine import Activation, Part
+from medseg.inference.engine import BATCH_VOXELS, Activation, Part
 from medseg.inference.evidence import depth_of
-from medseg.inference.passage import BATCH_VOXELS, PIECES, Passage, groups
+from medseg.inference.passage import PIECES, Passage, groups
 from medseg.progress import SILENT, Progress
 from medseg.space.kernels import add_window
 from medseg.space.votes import SLOTS, Evidence, TopClasses
@@ -99,6 +100,7 @@ def sweep(
     classes: int,
     geometry: Geometry,
     slots: int = SLOTS,
+    batch_voxels: int = BATCH_VOXELS,
     progress: Progress = SILENT,
 ) -> TopClasses:
     """What is said about a whole image: the evidence of the heaviest classes at each voxel.
@@ -111,6 +113,7 @@ def sweep(
         classes: Number of classes N, background included; or of regions.
         slots: How many of them are kept in each voxel.
         geometry: Where the image lies.
+        batch_voxels: Image voxels that the network is shown at a time, about.
         progress: Told after each batch of windows.
 
     Returns:
@@ -127,7 +130,7 @@ def sweep(
         classes=classes,
         geometry=geometry,
         slots=slots,
-        passage=Passage.whole(image.shape[1:], spec),
+        passage=Passage.whole(image.shape[1:], spec, batch_voxels=batch_voxels),
         progress=progress,
     )
     return slab.top
@@ -200,7 +203,6 @@ class _Held:
         self._before: TopClasses | None = None
         place = geometry.cropped((0, 0, 0), self._size(passage.planes))
         self._top = TopClasses.empty(classes, place, slots=slots, evidence=evidence)
-        self._is_dense = classes <= slots
 
     def add(self, part: Part, windows: Sequence[Window], share: float) -> None:
         """Add a slab of each window, times the window's share of each voxel and the opinion's."""
@@ -233,15 +235,15 @@ class _Held:
     def _handed_out(self, first: int, count: int, *, is_last: bool) -> Slab:
         """Planes from `first` on, after the last one of the slab before."""
         ready = self._top.cropped(self._corner(first - self._origin), self._size(count))
-        pairs = [(ready.classes, ready.weights)]
-        repeated = 0 if self._before is None else 1
-        if self._before is not None:
-            pairs.insert(0, (self._before.classes, self._before.weights))
-        classes, weights = (
-            np.concatenate(arrays, axis=self._axis + 1) for arrays in zip(*pairs, strict=True)
-        )
+        both = [ready] if self._before is None else [self._before, ready]
+        repeated = len(both) - 1
         place = self._geometry.cropped(self._corner(first - repeated), self._size(count + repeated))
-        top = TopClasses(classes, weights, place, self._top.evidence)
+        weights = np.concatenate([one.weights for one in both], axis=self._axis + 1)
+        if ready.is_dense:
+            classes = np.broadcast_to(ready.classes[:, :1, :1, :1], weights.shape)
+        else:
+            classes = np.concatenate([one.classes for one in both], axis=self._axis + 1)
+        top = replace(ready, classes=classes, weights=weights, geometry=place)
         last = top.cropped(self._corner(count + repeated - 1), self._size(1))
         self._before = last.contiguous()
         return Slab(first - repeated, repeated, is_last, top)
@@ -249,13 +251,13 @@ class _Held:
     def _move_on(self, count: int) -> None:
         """Forget the first planes; those after them take their place."""
         self._origin += count
-        for array, fresh in ((self._top.classes, not self._is_dense), (self._top.weights, True)):
+        top = self._top
+        for array in (top.weights,) if top.is_dense else (top.classes, top.weights):
             planes = np.moveaxis(array, self._axis + 1, 0)
             for start in range(count, len(planes), count):
                 block = planes[start : start + count]
                 planes[start - count : start - count + len(block)] = block
-            if fresh:
-                planes[max(0, len(planes) - count) :] = 0
+            planes[max(0, len(planes) - count) :] = 0
 
     @property
     def _planes(self) -> int:
