@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.errors import InvalidGeometry
@@ -127,6 +127,7 @@ def test_the_order_of_opinions_does_not_matter():
     np.testing.assert_array_equal(vote_together(tops, FINER), vote_together(tops[::-1], FINER))
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(1, SLOTS), st.tuples(*[st.integers(1, 5)] * 3), st.randoms())
 def test_the_heaviest_class_is_found_with_and_without_a_compiler(count, size, random):
     """Weights of few values, so that many are equal."""

@@ -5,7 +5,7 @@ from itertools import permutations, product
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from nibabel.spatialimages import HeaderDataError
@@ -76,6 +76,7 @@ def test_shapes_and_types_make_the_same_bytes(kind, shape, dtype):
 
 
 @KINDS
+@settings(deadline=None)
 @given(arrays(np.float64, 4, elements=st.floats(-1, 1)), st.booleans())
 def test_any_rotation_is_written_as_nibabel_does(kind, quaternion, is_left_handed):
     assume(abs(quaternion[0]) > 0.05)  # without a first number its sign is nobody's
@@ -90,6 +91,7 @@ def test_any_rotation_is_written_as_nibabel_does(kind, quaternion, is_left_hande
 
 @KINDS
 @pytest.mark.parametrize("order", ["<", ">"])
+@settings(deadline=None)
 @given(st.data())
 def test_any_header_is_read_as_nibabel_does(kind, order, data):
     header = THEIRS[kind](endianness=order)
