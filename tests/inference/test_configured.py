@@ -1,6 +1,7 @@
 """One configuration, and what it keeps of many regions."""
 
 import numpy as np
+import pytest
 from scipy.special import expit, logit
 from small import make_bundle, make_plan, make_volume
 
@@ -13,7 +14,7 @@ from medseg.inference.evidence import probabilities
 from medseg.inference.predict import Predictor
 from medseg.inference.window import sweep
 from medseg.space.painting import paint
-from medseg.space.votes import SLOTS
+from medseg.space.votes import SLOTS, TopClasses
 from medseg.specs import LossSpec, WindowSpec
 from medseg.volume.geometry import Geometry
 from medseg.volume.regions import PaintedRegion
@@ -102,3 +103,14 @@ def test_few_slots_paint_what_all_of_them_would():
         expected = paint([probabilities(every)], target, values)
         np.testing.assert_array_equal(painted, expected)
         assert set(np.unique(painted)) == {0, *values}
+
+
+@pytest.mark.parametrize("structures", [2, 7, 8, 20])
+def test_what_is_foreseen_of_slots_is_what_they_take(structures):
+    """Class numbers take memory only where not every class has a slot."""
+    bundle = make_bundle(make_plan(values=tuple(range(1, structures + 1))))
+    one = Configured(bundle.configurations[0])
+    case = one.prepared(make_volume())
+    top = TopClasses.empty(structures + 1, case.geometry, slots=slots_of(one.plan))
+    numbers = 0 if top.is_dense else top.classes.nbytes
+    assert one.to_sweep(case).whole_bytes == top.weights.nbytes + numbers

@@ -76,9 +76,9 @@ def parts_of(array: IntArray) -> Parts:
         values = np.concatenate([values, runs.values[roots]])[roots_of_all]
         sizes = np.concatenate([sizes, _summed(own, runs.ends - runs.starts, len(roots))])
         sizes = _summed(part, sizes, len(roots_of_all))
-        complete += _counted(values[~goes_on], sizes[~goes_on])
+        complete.update(_counted(values[~goes_on], sizes[~goes_on]))
         before, values, sizes = runs, values[goes_on], sizes[goes_on]
-    complete += _counted(values, sizes)
+    complete.update(_counted(values, sizes))
     found = np.array([(*key, count) for key, count in complete.items()], np.int64).reshape(-1, 3)
     return Parts(*found.T)
 

@@ -173,9 +173,11 @@ def air_of(plan: Plan) -> tuple[float, ...]:
 
 
 def _voxel_bytes(plan: Plan) -> int:
-    """Of the slots of a voxel: a class and its weight each."""
-    kept = min(plan.network.classes, slots_of(plan))
-    return kept * (4 + (1 if plan.network.classes <= 256 else 2))
+    """Of the slots of a voxel: a weight each, and its class where not all classes have a slot."""
+    classes, slots = plan.network.classes, slots_of(plan)
+    if classes <= slots:
+        return 4 * classes
+    return slots * (4 + (1 if classes <= 256 else 2))
 
 
 def shown(case: Preprocessed) -> FloatArray:

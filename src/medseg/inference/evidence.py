@@ -33,7 +33,6 @@ SPARSE_DEPTH = 10.0
 _CHUNK_VALUES = 1 << 19
 """Logits that are turned to evidence at a time."""
 
-
 _SMALLEST = np.float32(1e-30)
 """Instead of a sum of nothing."""
 

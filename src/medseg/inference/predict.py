@@ -167,9 +167,8 @@ class Predictor:
         case = first.prepared(volume, progress=progress)
         cases = [case, *(one.prepared(volume, progress=progress) for one in further)]
         geometry, source = volume.geometry, volume.source
-        kept, is_large = None, volume.array.nbytes >= LARGE_BYTES
-        if self._foreteller is not None:
-            kept = volume
+        kept = volume if self._foreteller is not None else None
+        is_large = volume.array.nbytes >= LARGE_BYTES
         del volume, read
         if is_large:
             release_freed_memory()
